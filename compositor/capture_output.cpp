@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "capture_output.hpp"
+
+#include <algorithm>
+#include <format>
+
+#include "log.hpp"
+
+namespace stepscope {
+namespace {
+
+/** How long a frame waits for consumers to return a buffer before it is copied instead. */
+constexpr int kHoldMs = 4;
+
+constexpr uint32_t kSupportedState = WLR_OUTPUT_STATE_BACKEND_OPTIONAL | WLR_OUTPUT_STATE_BUFFER |
+                                     WLR_OUTPUT_STATE_ENABLED | WLR_OUTPUT_STATE_MODE;
+
+CaptureOutput* self_of(wlr_output* output) {
+    return static_cast<CaptureOutput*>(output->data);
+}
+
+bool covers(const wlr_fbox& box, const wlr_buffer& buffer) {
+    return box.x == 0 && box.y == 0 && box.width == buffer.width && box.height == buffer.height;
+}
+
+struct VisibleNodes {
+    size_t count = 0;
+    wlr_scene_buffer* last = nullptr;
+};
+
+void count_visible(wlr_scene_buffer* buffer, int /*sx*/, int /*sy*/, void* data) {
+    auto* nodes = static_cast<VisibleNodes*>(data);
+    // A buffer that others cover altogether has no primary output.
+    if (buffer->buffer != nullptr && buffer->primary_output != nullptr) {
+        ++nodes->count;
+        nodes->last = buffer;
+    }
+}
+
+}  // namespace
+
+CaptureOutput::CaptureOutput(wl_display* display, wlr_scene* scene, const Renderer& renderer,
+                             BufferLending& lending)
+    : renderer_(renderer),
+      lending_(lending),
+      loop_(wl_display_get_event_loop(display)),
+      pacer_(loop_, [this] { handle_tick(); }),
+      hold_timer_(wl_event_loop_add_timer(loop_, handle_hold_timeout, this)) {
+    static const wlr_backend_impl backend_impl{
+        .start = nullptr,
+        .destroy = nullptr,
+        .get_drm_fd = get_drm_fd,
+        .test = nullptr,
+        .commit = nullptr,
+    };
+    static const wlr_output_impl output_impl{
+        .set_cursor = set_cursor,
+        .move_cursor = move_cursor,
+        .destroy = nullptr,
+        .test = test,
+        .commit = commit,
+        .get_gamma_size = nullptr,
+        .get_cursor_formats = nullptr,
+        .get_cursor_sizes = nullptr,
+        .get_primary_formats = nullptr,
+    };
+    wlr_backend_init(&backend_, &backend_impl);
+    backend_.buffer_caps = WLR_BUFFER_CAP_DATA_PTR | WLR_BUFFER_CAP_DMABUF | WLR_BUFFER_CAP_SHM;
+    wlr_output_init(&output_, &backend_, &output_impl, loop_, nullptr);
+    output_.data = this;
+    wlr_output_set_name(&output_, "STEPSCOPE-1");
+    wlr_output_set_description(&output_, "Stepscope capture output");
+    wlr_output_init_render(&output_, renderer.allocator(), renderer.renderer());
+    scene_output_ = wlr_scene_output_create(scene, &output_);
+    frame_.connect(output_.events.frame, [this](void*) { handle_frame_event(); });
+}
+
+CaptureOutput::~CaptureOutput() {
+    frame_.disconnect();
+    wlr_scene_output_destroy(scene_output_);
+    wlr_output_finish(&output_);
+    wlr_backend_finish(&backend_);
+}
+
+int CaptureOutput::get_drm_fd(wlr_backend* backend) {
+    CaptureOutput* self = nullptr;
+    self = wl_container_of(backend, self, backend_);
+    return self->renderer_.drm_fd();
+}
+
+Result<void> CaptureOutput::make_ring(uint32_t fourcc, int width, int height) {
+    if (ring_ && ring_fourcc_ == fourcc && ring_->width == width && ring_->height == height) {
+        return {};
+    }
+    auto format = renderer_.ring_format(fourcc);
+    if (!format) {
+        return std::unexpected(format.error());
+    }
+    Handle<wlr_swapchain, wlr_swapchain_destroy> ring(
+        wlr_swapchain_create(renderer_.allocator(), width, height, format->get()));
+    if (!ring) {
+        return fail(Fault::system, std::format("no memory for a ring of {}x{} pictures", width,
+                                               height));
+    }
+    ring_ = std::move(ring);
+    ring_fourcc_ = fourcc;
+    return {};
+}
+
+Result<void> CaptureOutput::set_mode(unsigned width, unsigned height, const RefreshRate& rate) {
+    pacer_.set_rate(rate);
+    if (auto made = make_ring(ring_fourcc_ != 0 ? ring_fourcc_ : uint32_t{DRM_FORMAT_XRGB8888},
+                              static_cast<int>(width), static_cast<int>(height));
+        !made) {
+        return made;
+    }
+    wlr_output_state state;
+    wlr_output_state_init(&state);
+    wlr_output_state_set_enabled(&state, true);
+    wlr_output_state_set_custom_mode(&state, static_cast<int32_t>(width),
+                                     static_cast<int32_t>(height), rate.millihertz());
+    wlr_scene_output_state_options options{};
+    options.swapchain = ring_.get();
+    now_ns_ = monotonic_ns();
+    rejection_.reset();
+    const bool done = wlr_scene_output_build_state(scene_output_, &state, &options) &&
+                      wlr_output_commit_state(&output_, &state);
+    wlr_output_state_finish(&state);
+    if (!done) {
+        return fail(Fault::system, std::format("the {} renderer can't make an output of {}x{}",
+                                               renderer_.name(), width, height));
+    }
+    request_picture();
+    return {};
+}
+
+void CaptureOutput::add_embedded_cursor_user() {
+    wlr_output_lock_software_cursors(&output_, true);
+    request_picture();
+}
+
+void CaptureOutput::remove_embedded_cursor_user() {
+    wlr_output_lock_software_cursors(&output_, false);
+    request_picture();
+}
+
+void CaptureOutput::request_picture() {
+    wlr_output_schedule_frame(&output_);
+}
+
+void CaptureOutput::handle_memory_returned() {
+    if (hold_since_ns_ != 0 || lost_frame_) {
+        lost_frame_ = false;
+        request_picture();
+    }
+}
+
+// The scene asks for frames as soon as something changed. A frame off the beat waits for it.
+void CaptureOutput::handle_frame_event() {
+    if (!wlr_scene_output_needs_frame(scene_output_)) {
+        return;
+    }
+    const int64_t now_ns = monotonic_ns();
+    if (!pacer_.due(now_ns)) {
+        output_.frame_pending = true;
+        pacer_.arm();
+        return;
+    }
+    show_frame(now_ns);
+}
+
+void CaptureOutput::handle_tick() {
+    wlr_output_send_frame(&output_);
+}
+
+wlr_surface* CaptureOutput::find_lone_surface(size_t* visible_nodes) const {
+    VisibleNodes nodes;
+    wlr_scene_output_for_each_buffer(scene_output_, count_visible, &nodes);
+    *visible_nodes = nodes.count;
+    if (nodes.count != 1) {
+        return nullptr;
+    }
+    wlr_scene_surface* surface = wlr_scene_surface_try_from_buffer(nodes.last);
+    return surface != nullptr ? surface->surface : nullptr;
+}
+
+// A consumer that is about to return a buffer is worth waiting for: it saves a copy, and the game,
+// which gets its frame callback later, slows down to the consumer's pace.
+bool CaptureOutput::must_wait_for_memory(wlr_surface* lone, int64_t now_ns) {
+    if (lone == nullptr || lone->buffer == nullptr || lone->buffer->source == nullptr) {
+        hold_since_ns_ = 0;
+        return false;
+    }
+    wlr_buffer* buffer = lone->buffer->source;
+    lending_.note_commit(lone, buffer, now_ns);
+    if (lending_.may_lend(buffer, now_ns)) {
+        hold_since_ns_ = 0;
+        return false;
+    }
+    if (hold_since_ns_ == 0) {
+        hold_since_ns_ = now_ns;
+        wl_event_source_timer_update(hold_timer_.get(), kHoldMs);
+        return true;
+    }
+    if (now_ns - hold_since_ns_ < int64_t{kHoldMs} * 1'000'000) {
+        return true;
+    }
+    hold_since_ns_ = 0;
+    return false;
+}
+
+int CaptureOutput::handle_hold_timeout(void* data) {
+    auto* self = static_cast<CaptureOutput*>(data);
+    if (self->hold_since_ns_ != 0) {
+        // The wait is over, whatever the clock's resolution made of it.
+        self->hold_since_ns_ -= int64_t{kHoldMs} * 1'000'000;
+        self->request_picture();
+    }
+    return 0;
+}
+
+void CaptureOutput::show_frame(int64_t now_ns) {
+    size_t visible_nodes = 0;
+    wlr_surface* lone = find_lone_surface(&visible_nodes);
+    if (must_wait_for_memory(lone, now_ns)) {
+        return;
+    }
+    now_ns_ = now_ns;
+    rejection_.reset();
+    // The consumer should not see its format change only because a dialog opened.
+    if (!make_ring(passed_fourcc_, output_.width, output_.height)) {
+        passed_fourcc_ = DRM_FORMAT_XRGB8888;
+        if (auto made = make_ring(passed_fourcc_, output_.width, output_.height); !made) {
+            log("{}", made.error().message);
+            return;
+        }
+    }
+    wlr_output_state state;
+    wlr_output_state_init(&state);
+    wlr_scene_output_state_options options{};
+    options.swapchain = ring_.get();
+    const bool built = wlr_scene_output_build_state(scene_output_, &state, &options);
+    const bool committed = built && wlr_output_commit_state(&output_, &state);
+    if (committed) {
+        const bool passed = !wlr_swapchain_has_buffer(ring_.get(), state.buffer);
+        if (!passed && !rejection_) {
+            rejection_ = reason_for_composing(visible_nodes);
+        }
+        publish(state);
+        wlr_output_event_present event{};
+        event.commit_seq = output_.commit_seq;
+        event.presented = true;
+        event.when = to_timespec(now_ns);
+        event.refresh = rate().unlimited() ? 0 : static_cast<int>(rate().period_start_ns(1));
+        event.flags = passed ? uint32_t{WLR_OUTPUT_PRESENT_ZERO_COPY} : 0U;
+        wlr_output_send_present(&output_, &event);
+    } else {
+        lost_frame_ = true;
+        if (sink_ != nullptr) {
+            sink_->handle_lost_frame();
+        }
+    }
+    wlr_output_state_finish(&state);
+    pacer_.mark(now_ns);
+    if (rate().unlimited()) {
+        output_.frame_pending = false;
+    } else {
+        output_.frame_pending = true;
+        pacer_.arm();
+    }
+    // The game goes on in any case: its time must not depend on who watches.
+    timespec when = to_timespec(now_ns);
+    wlr_scene_output_send_frame_done(scene_output_, &when);
+}
+
+FrameReason CaptureOutput::reason_for_composing(size_t visible_nodes) const {
+    if (output_.software_cursor_locks > 0) {
+        const wlr_output_cursor* cursor = nullptr;
+        wl_list_for_each(cursor, &output_.cursors, link) {
+            if (cursor->enabled && cursor->visible) {
+                return STEPSCOPE_CAPTURE_V1_REASON_CURSOR;
+            }
+        }
+    }
+    if (visible_nodes == 0) {
+        return STEPSCOPE_CAPTURE_V1_REASON_NO_WINDOW;
+    }
+    if (visible_nodes > 1) {
+        return STEPSCOPE_CAPTURE_V1_REASON_WINDOWS;
+    }
+    return STEPSCOPE_CAPTURE_V1_REASON_OTHER;
+}
+
+bool CaptureOutput::test(wlr_output* output, const wlr_output_state* state) {
+    return self_of(output)->test_state(*state);
+}
+
+// Called for a buffer of the game's that might pass through, and for the ring's own.
+bool CaptureOutput::test_state(const wlr_output_state& state) {
+    if ((state.committed & ~kSupportedState) != 0) {
+        return false;
+    }
+    if ((state.committed & WLR_OUTPUT_STATE_BUFFER) == 0 ||
+        wlr_swapchain_has_buffer(ring_.get(), state.buffer)) {
+        return true;
+    }
+    auto reject = [&](FrameReason reason) {
+        rejection_ = reason;
+        return false;
+    };
+    const wlr_buffer& buffer = *state.buffer;
+    const wlr_box& target = state.buffer_dst_box;
+    const bool whole_source =
+        wlr_fbox_empty(&state.buffer_src_box) || covers(state.buffer_src_box, buffer);
+    if (!whole_source || buffer.width != output_.width || buffer.height != output_.height ||
+        target.x != 0 || target.y != 0 || target.width != output_.width ||
+        target.height != output_.height) {
+        return reject(STEPSCOPE_CAPTURE_V1_REASON_SIZE);
+    }
+    auto memory = describe_buffer(state.buffer, Owner::game);
+    if (!memory) {
+        return reject(memory.error().fault == Fault::unsupported
+                          ? STEPSCOPE_CAPTURE_V1_REASON_FORMAT
+                          : STEPSCOPE_CAPTURE_V1_REASON_NOT_SHAREABLE);
+    }
+    if (!lending_.may_lend(state.buffer, now_ns_)) {
+        return reject(STEPSCOPE_CAPTURE_V1_REASON_HELD);
+    }
+    passed_fourcc_ = memory->fourcc;
+    return true;
+}
+
+bool CaptureOutput::commit(wlr_output* /*output*/, const wlr_output_state* state) {
+    return (state->committed & ~kSupportedState) == 0;
+}
+
+// Accepting the cursor as a plane of its own keeps it out of the picture at no cost.
+bool CaptureOutput::set_cursor(wlr_output* /*output*/, wlr_buffer* /*buffer*/, int /*hotspot_x*/,
+                               int /*hotspot_y*/) {
+    return true;
+}
+
+bool CaptureOutput::move_cursor(wlr_output* /*output*/, int /*x*/, int /*y*/) {
+    return true;
+}
+
+void CaptureOutput::publish(const wlr_output_state& state) {
+    if (sink_ == nullptr || state.buffer == nullptr) {
+        return;
+    }
+    const bool passed = !wlr_swapchain_has_buffer(ring_.get(), state.buffer);
+    auto memory = describe_buffer(state.buffer, passed ? Owner::game : Owner::compositor);
+    if (!memory) {
+        log("a composed picture can't be shared: {}", memory.error().message);
+        return;
+    }
+    pixman_region32_t none;
+    pixman_region32_init(&none);
+    CapturedFrame frame;
+    frame.damage = (state.committed & WLR_OUTPUT_STATE_DAMAGE) != 0 ? &state.damage : &none;
+    if (pixman_region32_not_empty(frame.damage) || commit_number_ == 0) {
+        ++commit_number_;
+    }
+    frame.buffer = state.buffer;
+    frame.memory = *memory;
+    frame.commit = commit_number_;
+    frame.presented_ns = now_ns_;
+    if (passed) {
+        frame.path = STEPSCOPE_CAPTURE_V1_PATH_PASSED_THROUGH;
+        frame.reason = STEPSCOPE_CAPTURE_V1_REASON_NONE;
+    } else {
+        frame.reason = rejection_.value_or(STEPSCOPE_CAPTURE_V1_REASON_OTHER);
+        const bool one_full_picture = frame.reason == STEPSCOPE_CAPTURE_V1_REASON_NOT_SHAREABLE ||
+                                      frame.reason == STEPSCOPE_CAPTURE_V1_REASON_HELD ||
+                                      frame.reason == STEPSCOPE_CAPTURE_V1_REASON_FORMAT;
+        frame.path = one_full_picture ? STEPSCOPE_CAPTURE_V1_PATH_COPIED
+                                      : STEPSCOPE_CAPTURE_V1_PATH_COMPOSED;
+    }
+    sink_->handle_frame(frame);
+    pixman_region32_fini(&none);
+}
+
+}  // namespace stepscope

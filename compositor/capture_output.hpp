@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <optional>
+
+#include "base/error.hpp"
+#include "base/refresh_rate.hpp"
+#include "buffer_lending.hpp"
+#include "captured_frame.hpp"
+#include "listener.hpp"
+#include "pacer.hpp"
+#include "renderer.hpp"
+
+namespace stepscope {
+
+/** Limits of a side of the output, in pixels. */
+inline constexpr unsigned kMinOutputSide = 16;
+inline constexpr unsigned kMaxOutputSide = 16384;
+
+/**
+ * A wlr_output that is no screen: a commit to it is a captured frame. It takes the buffer of a lone
+ * surface of its size as it is ("direct scan-out"), so that the frame is the memory that the game
+ * drew into. Anything else is drawn once into a ring of buffers of our own.
+ *
+ * Implements its own wlr_backend because the stock headless one counts in whole milliseconds.
+ */
+class CaptureOutput {
+public:
+    CaptureOutput(wl_display* display, wlr_scene* scene, const Renderer& renderer,
+                  BufferLending& lending);
+    CaptureOutput(const CaptureOutput&) = delete;
+    CaptureOutput& operator=(const CaptureOutput&) = delete;
+    ~CaptureOutput();
+
+    /** Who gets the frames; set before the first commit. Borrowed. */
+    void set_sink(FrameSink* sink) { sink_ = sink; }
+
+    /** Lights the output up or changes it; sides within kMinOutputSide and kMaxOutputSide. */
+    Result<void> set_mode(unsigned width, unsigned height, const RefreshRate& rate);
+    void set_adaptive_sync(bool adaptive) { pacer_.set_adaptive(adaptive); }
+
+    /** Draw the cursor into the picture while at least one caller wants it. */
+    void add_embedded_cursor_user();
+    void remove_embedded_cursor_user();
+
+    /** Commit again although nothing changed: somebody needs the current picture. */
+    void request_picture();
+    /** Consumers gave memory back: a frame that waited for it can go on. */
+    void handle_memory_returned();
+
+    wlr_output* output() { return &output_; }
+    wlr_backend* backend() { return &backend_; }
+    unsigned width() const { return static_cast<unsigned>(output_.width); }
+    unsigned height() const { return static_cast<unsigned>(output_.height); }
+    const RefreshRate& rate() const { return pacer_.rate(); }
+
+private:
+    static bool test(wlr_output* output, const wlr_output_state* state);
+    static bool commit(wlr_output* output, const wlr_output_state* state);
+    static bool set_cursor(wlr_output* output, wlr_buffer* buffer, int hotspot_x, int hotspot_y);
+    static bool move_cursor(wlr_output* output, int x, int y);
+    static int get_drm_fd(wlr_backend* backend);
+    static int handle_hold_timeout(void* data);
+
+    void handle_frame_event();
+    void handle_tick();
+    void show_frame(int64_t now_ns);
+    bool test_state(const wlr_output_state& state);
+    void publish(const wlr_output_state& state);
+    wlr_surface* find_lone_surface(size_t* visible_nodes) const;
+    bool must_wait_for_memory(wlr_surface* lone, int64_t now_ns);
+    Result<void> make_ring(uint32_t fourcc, int width, int height);
+    FrameReason reason_for_composing(size_t visible_nodes) const;
+
+    // Before output_, which is finished in the destructor's body.
+    const Renderer& renderer_;
+    BufferLending& lending_;
+    FrameSink* sink_ = nullptr;
+    wl_event_loop* loop_;
+    wlr_backend backend_{};
+    wlr_output output_{};
+    wlr_scene_output* scene_output_ = nullptr;
+    Pacer pacer_;
+    Handle<wlr_swapchain, wlr_swapchain_destroy> ring_;
+    uint32_t ring_fourcc_ = 0;
+    EventSource hold_timer_;
+    Listener frame_;
+
+    int64_t hold_since_ns_ = 0;  // 0: no frame waits for memory
+    std::optional<FrameReason> rejection_;
+    uint64_t commit_number_ = 0;
+    int64_t now_ns_ = 0;
+    uint32_t passed_fourcc_ = DRM_FORMAT_XRGB8888;
+    bool lost_frame_ = false;
+};
+
+}  // namespace stepscope

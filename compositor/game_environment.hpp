@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "options.hpp"
+
+namespace stepscope {
+
+/** Name of the game's Wayland socket in its runtime directory. */
+inline constexpr const char* kGameDisplayName = "wayland-0";
+
+/** What the game's environment is made from. */
+struct GameEnvironment {
+    Platform platform = Platform::automatic;
+    std::string session;
+    std::string runtime_directory;
+    std::string x11_display;  // empty: no X11
+};
+
+/**
+ * Our own environment with the displays replaced, and with what SDL, GTK and Qt need to choose the
+ * right one. What the user has set for a toolkit stays. Links the user's sound server into the
+ * game's runtime directory.
+ */
+std::vector<std::string> make_game_environment(const GameEnvironment& environment);
+
+}  // namespace stepscope

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "options.hpp"
+
+#include <fcntl.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <map>
+
+#include "base/session_registry.hpp"
+#include "capture_output.hpp"
+#include "log.hpp"
+
+namespace stepscope {
+namespace {
+
+constexpr int kUsageStatus = 2;
+
+constexpr const char* kExamples = R"(Examples:
+  stepscope -- chocolate-doom -iwad freedoom1.wad
+  stepscope -W 1920 -H 1080 -r 144 --session race -- supertux2
+  gst-launch-1.0 wlscreencopysrc session=race ! videoconvert ! autovideosink
+  stepscope --list)";
+
+std::string check_side(const std::string& text) {
+    unsigned side = 0;
+    if (!CLI::detail::lexical_cast(text, side) || side < kMinOutputSide || side > kMaxOutputSide) {
+        return std::format("{} is no size; expected {} to {} pixels", text, kMinOutputSide,
+                           kMaxOutputSide);
+    }
+    return {};
+}
+
+}  // namespace
+
+std::expected<Options, int> parse_options(int argc, char** argv) {
+    Options options;
+    std::string refresh = "60";
+    CLI::App app{"Runs a game on a display of its own, from which it can be captured without a copy."};
+    app.usage("Usage: stepscope [OPTIONS] -- COMMAND [ARGUMENTS]");
+    app.footer(kExamples);
+    app.set_version_flag("--version", "stepscope " STEPSCOPE_VERSION);
+    app.set_help_flag("--help", "Print this text and exit");
+    app.prefix_command();
+
+    app.add_option("-W,--output-width", options.width, "Width of the picture in pixels")
+        ->check(check_side)
+        ->type_name("PIXELS")
+        ->capture_default_str();
+    app.add_option("-H,--output-height", options.height, "Height of the picture in pixels")
+        ->check(check_side)
+        ->type_name("PIXELS")
+        ->capture_default_str();
+    app.add_option("-r,--refresh", refresh,
+                   "Frames per second: 60, 59.94, 60000/1001; 0: every commit of the game at once")
+        ->type_name("HZ")
+        ->capture_default_str();
+    app.add_flag("--adaptive-sync", options.adaptive_sync,
+                 "Show frames when the game has them, not on a fixed beat; -r is the most");
+    app.add_option("--session", options.session,
+                   "Name for consumers to find the session by (default: game, game-2, ...)")
+        ->type_name("NAME");
+    const std::map<std::string, RendererChoice> renderers{
+        {"auto", RendererChoice::automatic},
+        {"pixman", RendererChoice::pixman},
+        {"gles2", RendererChoice::gles2},
+        {"vulkan", RendererChoice::vulkan}};
+    app.add_option("--renderer", options.renderer,
+                   "What composes when a frame can't pass through: auto, pixman, gles2, vulkan")
+        ->transform(CLI::Transformer(renderers))
+        ->check([&](const std::string& text) -> std::string {
+            const bool known = std::ranges::any_of(renderers, [&](const auto& item) {
+                return std::to_string(static_cast<int>(item.second)) == text;
+            });
+            return known ? "" : text + " is no renderer; expected auto, pixman, gles2 or vulkan";
+        })
+        ->type_name("NAME");
+    app.add_option("--render-node", options.render_node,
+                   "GPU to use (default: the first in /dev/dri)")
+        ->type_name("PATH");
+    const std::map<std::string, Platform> platforms{{"auto", Platform::automatic},
+                                                    {"wayland", Platform::wayland},
+                                                    {"x11", Platform::x11}};
+    app.add_option("--platform", options.platform,
+                   "Window system that toolkits are told to prefer: auto, wayland, x11")
+        ->transform(CLI::Transformer(platforms))
+        ->check([&](const std::string& text) -> std::string {
+            const bool known = std::ranges::any_of(platforms, [&](const auto& item) {
+                return std::to_string(static_cast<int>(item.second)) == text;
+            });
+            return known ? "" : text + " is no platform; expected auto, wayland or x11";
+        })
+        ->type_name("NAME");
+    bool no_xwayland = false;
+    app.add_flag("--no-xwayland", no_xwayland, "Do without X11");
+    app.add_option("--ready-fd", options.ready_fd,
+                   "Write a line with the session's name and displays here when it can be used")
+        ->type_name("FD");
+    app.add_flag("--die-with-parent", options.die_with_parent,
+                 "End the game and the session when the process that started this one dies");
+    app.add_flag("--list", options.list, "List the sessions that run and exit");
+    app.add_flag("-v,--verbose", options.verbose, "Print what the compositor does");
+
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::Success& success) {
+        return std::unexpected(app.exit(success));
+    } catch (const CLI::ParseError& error) {
+        log("{} (see stepscope --help)", error.what());
+        return std::unexpected(kUsageStatus);
+    }
+    auto usage_error = [](const std::string& message) {
+        log("{}", message);
+        return std::unexpected(kUsageStatus);
+    };
+
+    options.xwayland = !no_xwayland;
+    if (options.platform == Platform::x11 && no_xwayland) {
+        return usage_error("--platform x11 and --no-xwayland exclude each other");
+    }
+    auto rate = parse_refresh_rate(refresh);
+    if (!rate) {
+        return usage_error("-r: " + rate.error().message);
+    }
+    options.refresh = *rate;
+    if (!options.session.empty()) {
+        if (auto valid = check_session_name(options.session); !valid) {
+            return usage_error("--session: " + valid.error().message);
+        }
+    }
+    options.command = app.remaining();
+    if (!options.command.empty() && options.command.front() == "--") {
+        options.command.erase(options.command.begin());
+    } else if (!options.command.empty() && options.command.front().starts_with('-')) {
+        return usage_error(
+            std::format("unknown option {} (see stepscope --help)", options.command.front()));
+    }
+    if (options.list) {
+        return options;
+    }
+    if (options.command.empty()) {
+        return usage_error("no command given; expected: stepscope [OPTIONS] -- COMMAND [ARGUMENTS]");
+    }
+    if (options.ready_fd >= 0 && ::fcntl(options.ready_fd, F_GETFD) < 0) {
+        return usage_error(std::format("--ready-fd {}: no such descriptor is open",
+                                       options.ready_fd));
+    }
+    return options;
+}
+
+}  // namespace stepscope

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <expected>
+#include <string>
+#include <vector>
+
+#include "base/refresh_rate.hpp"
+#include "renderer.hpp"
+
+namespace stepscope {
+
+/** Which window system the game is pointed to first. */
+enum class Platform { automatic, wayland, x11 };
+
+struct Options {
+    unsigned width = 1280;
+    unsigned height = 720;
+    RefreshRate refresh{};
+    bool adaptive_sync = false;
+    std::string session;
+    RendererChoice renderer = RendererChoice::automatic;
+    std::string render_node;
+    Platform platform = Platform::automatic;
+    bool xwayland = true;
+    int ready_fd = -1;
+    bool die_with_parent = false;
+    bool verbose = false;
+    bool list = false;
+    std::vector<std::string> command;
+};
+
+/** The options, or, where the program is to end now, its exit status; has printed why. */
+std::expected<Options, int> parse_options(int argc, char** argv);
+
+}  // namespace stepscope

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "reaper.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <format>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+namespace stepscope {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+using Json = nlohmann::json;
+
+/** How long the game may take to end by itself, when asked, and when the compositor died. */
+constexpr auto kPoliteGrace = std::chrono::seconds(5);
+constexpr auto kOrphanGrace = std::chrono::milliseconds(300);
+constexpr size_t kMaxMessage = 1 << 20;
+
+/** Parent of each process that runs, from /proc. */
+std::map<pid_t, pid_t> read_parents() {
+    std::map<pid_t, pid_t> parents;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator("/proc", error)) {
+        const std::string name = entry.path().filename();
+        pid_t pid = 0;
+        if (std::from_chars(name.data(), name.data() + name.size(), pid).ec != std::errc()) {
+            continue;
+        }
+        std::ifstream stat(entry.path() / "stat");
+        std::string line;
+        std::getline(stat, line);
+        // The name in parentheses may contain anything, parentheses too.
+        const size_t after_name = line.rfind(')');
+        if (after_name == std::string::npos || after_name + 4 >= line.size()) {
+            continue;
+        }
+        const char state = line[after_name + 2];
+        pid_t parent = 0;
+        std::from_chars(line.data() + after_name + 4, line.data() + line.size(), parent);
+        if (state != 'Z' && state != 'X') {
+            parents[pid] = parent;
+        }
+    }
+    return parents;
+}
+
+std::vector<pid_t> descendants(pid_t ancestor) {
+    const auto parents = read_parents();
+    std::vector<pid_t> found;
+    for (const auto& [pid, unused] : parents) {
+        pid_t walk = pid;
+        for (int depth = 0; depth < 256 && walk > 1; ++depth) {
+            auto parent = parents.find(walk);
+            walk = parent != parents.end() ? parent->second : 0;
+            if (walk == ancestor) {
+                found.push_back(pid);
+                break;
+            }
+        }
+    }
+    return found;
+}
+
+class ReaperProcess {
+public:
+    ReaperProcess(UniqueFd socket, std::string session_directory)
+        : socket_(std::move(socket)), session_directory_(std::move(session_directory)) {}
+
+    void run();
+
+private:
+    void handle_message(const Json& message);
+    void handle_compositor_gone();
+    void start_game(const Json& request);
+    void reap();
+    void send(const Json& message);
+    void signal_all(int signal) const;
+
+    UniqueFd socket_;
+    std::string session_directory_;
+    std::vector<std::string> remove_;
+    pid_t game_ = -1;
+    bool game_started_ = false;
+    std::optional<Clock::time_point> kill_at_;
+    bool orphaned_ = false;
+};
+
+void ReaperProcess::send(const Json& message) {
+    const std::vector<uint8_t> bytes = Json::to_cbor(message);
+    if (!orphaned_) {
+        (void)::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    }
+}
+
+void ReaperProcess::signal_all(int signal) const {
+    for (pid_t pid : descendants(::getpid())) {
+        ::kill(pid, signal);
+    }
+}
+
+void ReaperProcess::start_game(const Json& request) {
+    std::vector<std::string> words = request.at("argv");
+    std::vector<std::string> environment = request.at("env");
+    auto pointers = [](std::vector<std::string>& strings) {
+        std::vector<char*> result;
+        for (std::string& string : strings) {
+            result.push_back(string.data());
+        }
+        result.push_back(nullptr);
+        return result;
+    };
+    std::vector<char*> argv = pointers(words);
+    std::vector<char*> envp = pointers(environment);
+
+    std::array<int, 2> raw{};
+    if (::pipe2(raw.data(), O_CLOEXEC) < 0) {
+        send({{"not_started", errno}});
+        return;
+    }
+    UniqueFd read_end(raw[0]);
+    UniqueFd write_end(raw[1]);
+    const pid_t parent = ::getpid();
+    game_ = ::fork();
+    if (game_ == 0) {
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (::getppid() != parent) {
+            ::_exit(1);
+        }
+        sigset_t none;
+        sigemptyset(&none);
+        ::sigprocmask(SIG_SETMASK, &none, nullptr);
+        ::execvpe(argv[0], argv.data(), envp.data());
+        const int error = errno;
+        (void)!::write(write_end.get(), &error, sizeof(error));
+        ::_exit(127);
+    }
+    if (game_ < 0) {
+        send({{"not_started", errno}});
+        return;
+    }
+    write_end.reset();
+    int error = 0;
+    if (::read(read_end.get(), &error, sizeof(error)) == sizeof(error)) {
+        ::waitpid(game_, nullptr, 0);
+        game_ = -1;
+        send({{"not_started", error}});
+        return;
+    }
+    game_started_ = true;
+    send({{"started", game_}});
+}
+
+void ReaperProcess::handle_message(const Json& message) {
+    if (message.contains("start")) {
+        start_game(message.at("start"));
+    } else if (message.contains("remove")) {
+        remove_ = message.at("remove");
+    } else if (message.contains("terminate")) {
+        signal_all(SIGTERM);
+        kill_at_ = kill_at_.value_or(Clock::now() + kPoliteGrace);
+    }
+}
+
+void ReaperProcess::handle_compositor_gone() {
+    orphaned_ = true;
+    socket_.reset();
+    signal_all(SIGTERM);
+    kill_at_ = Clock::now() + kOrphanGrace;
+}
+
+void ReaperProcess::reap() {
+    int status = 0;
+    for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+        if (pid == game_) {
+            game_ = -1;
+            if (WIFEXITED(status)) {
+                send({{"ended", {{"exited", WEXITSTATUS(status)}}}});
+            } else {
+                send({{"ended", {{"signaled", WTERMSIG(status)}}}});
+            }
+        }
+    }
+}
+
+void ReaperProcess::run() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (int signal : {SIGCHLD, SIGTERM, SIGINT, SIGHUP}) {
+        sigaddset(&signals, signal);
+    }
+    ::sigprocmask(SIG_SETMASK, &signals, nullptr);
+    UniqueFd signal_fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    bool told_empty = false;
+    std::string buffer(kMaxMessage, '\0');
+    for (;;) {
+        const bool any_left = !descendants(::getpid()).empty();
+        if (!any_left) {
+            if (orphaned_) {
+                break;
+            }
+            if (game_started_ && !told_empty) {
+                told_empty = true;
+                send({{"empty", true}});
+            }
+        }
+        int timeout = -1;
+        if (kill_at_ && any_left) {
+            if (Clock::now() >= *kill_at_) {
+                signal_all(SIGKILL);
+            }
+            timeout = 20;
+        } else if (game_started_ && game_ == -1 && any_left) {
+            timeout = 200;  // Processes that were handed to us end without a SIGCHLD of their own.
+        }
+        std::array<pollfd, 2> polled{pollfd{signal_fd.get(), POLLIN, 0},
+                                     pollfd{orphaned_ ? -1 : socket_.get(), POLLIN, 0}};
+        ::poll(polled.data(), polled.size(), timeout);
+        signalfd_siginfo info{};
+        while (::read(signal_fd.get(), &info, sizeof(info)) == sizeof(info)) {
+            if (info.ssi_signo != SIGCHLD) {
+                signal_all(SIGTERM);
+                kill_at_ = kill_at_.value_or(Clock::now() + kPoliteGrace);
+            }
+        }
+        reap();
+        if (!orphaned_ && (polled[1].revents & (POLLIN | POLLHUP)) != 0) {
+            const ssize_t size = ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
+            if (size <= 0) {
+                handle_compositor_gone();
+                continue;
+            }
+            auto message = Json::from_cbor(buffer.begin(), buffer.begin() + size, true, false);
+            if (message.is_object()) {
+                handle_message(message);
+            }
+        }
+    }
+    std::error_code ignored;
+    for (const std::string& path : remove_) {
+        fs::remove(path, ignored);
+    }
+    fs::remove_all(session_directory_, ignored);
+}
+
+}  // namespace
+
+Result<Reaper> start_reaper(const std::string& session_directory,
+                            const std::vector<int>& close_in_reaper) {
+    std::array<int, 2> raw{};
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, raw.data()) < 0) {
+        return fail_errno("can't make a socket for the reaper");
+    }
+    UniqueFd ours(raw[0]);
+    UniqueFd theirs(raw[1]);
+    const pid_t pid = ::fork();
+    if (pid < 0) {
+        return fail_errno("can't fork the reaper");
+    }
+    if (pid == 0) {
+        ours.reset();
+        for (int fd : close_in_reaper) {
+            ::close(fd);
+        }
+        // A session of its own: Ctrl-C is for the compositor, which ends the game in order.
+        ::setsid();
+        ::prctl(PR_SET_NAME, "stepscope-reap");
+        ::prctl(PR_SET_PDEATHSIG, 0);
+        ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+        try {
+            ReaperProcess(std::move(theirs), session_directory).run();
+        } catch (const std::exception&) {
+            ::_exit(1);
+        }
+        ::_exit(0);
+    }
+    return Reaper{pid, std::move(ours)};
+}
+
+}  // namespace stepscope

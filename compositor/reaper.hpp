@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/unique_fd.hpp"
+
+/**
+ * The reaper: a small process between compositor and game. It is the game's parent and the
+ * subreaper of all that the game starts, so that nothing of it outlives the session; and it cleans
+ * up after a compositor that was killed. They talk in CBOR objects (arguments are any bytes, which
+ * JSON text can't hold) over a SOCK_SEQPACKET pair:
+ *
+ *   to the reaper      {"start": {"argv": [...], "env": ["K=V", ...]}}
+ *                      {"remove": [paths]}   to be removed if the compositor dies without a word
+ *                      {"terminate": true}   ask the game to end, then make it
+ *   from the reaper    {"started": pid}, {"not_started": errno}
+ *                      {"ended": {"exited": status}} or {"ended": {"signaled": number}}
+ *                      {"empty": true}       no process of the game is left
+ */
+namespace stepscope {
+
+struct Reaper {
+    pid_t pid = -1;
+    UniqueFd socket;
+};
+
+/**
+ * Forks the reaper; call while the process has one thread. `session_directory` is removed if the
+ * compositor dies; `close_in_reaper` are descriptors whose other ends watch for our death.
+ */
+Result<Reaper> start_reaper(const std::string& session_directory,
+                            const std::vector<int>& close_in_reaper);
+
+}  // namespace stepscope

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "renderer.hpp"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <format>
+#include <utility>
+#include <vector>
+
+namespace stepscope {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::string> render_nodes() {
+    std::vector<std::string> nodes;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator("/dev/dri", error)) {
+        if (entry.path().filename().string().starts_with("renderD")) {
+            nodes.push_back(entry.path());
+        }
+    }
+    std::ranges::sort(nodes);
+    return nodes;
+}
+
+/** What wlr_allocator_autocreate() wants to know of a backend before there is one. */
+struct AllocatorBackend {
+    wlr_backend backend{};
+    int drm_fd = -1;
+
+    explicit AllocatorBackend(int fd) : drm_fd(fd) {
+        static const wlr_backend_impl impl{
+            .start = nullptr,
+            .destroy = nullptr,
+            .get_drm_fd =
+                [](wlr_backend* raw) {
+                    AllocatorBackend* self = nullptr;
+                    self = wl_container_of(raw, self, backend);
+                    return self->drm_fd;
+                },
+            .test = nullptr,
+            .commit = nullptr,
+        };
+        wlr_backend_init(&backend, &impl);
+        backend.buffer_caps = WLR_BUFFER_CAP_DATA_PTR | WLR_BUFFER_CAP_DMABUF | WLR_BUFFER_CAP_SHM;
+    }
+    AllocatorBackend(const AllocatorBackend&) = delete;
+    AllocatorBackend& operator=(const AllocatorBackend&) = delete;
+    ~AllocatorBackend() { wlr_backend_finish(&backend); }
+};
+
+}  // namespace
+
+DrmFormat::DrmFormat(uint32_t fourcc, std::initializer_list<uint64_t> modifiers) {
+    for (uint64_t modifier : modifiers) {
+        wlr_drm_format_set_add(&set_, fourcc, modifier);
+    }
+    format_ = *wlr_drm_format_set_get(&set_, fourcc);
+}
+
+DrmFormat::DrmFormat(DrmFormat&& other) noexcept
+    : format_(std::exchange(other.format_, {})), set_(std::exchange(other.set_, {})) {}
+
+DrmFormat::~DrmFormat() {
+    wlr_drm_format_set_finish(&set_);
+}
+
+Result<Renderer> Renderer::create_pixman(std::string reason) {
+    Renderer result;
+    result.renderer_.reset(wlr_pixman_renderer_create());
+    if (!result.renderer_) {
+        return fail(Fault::system, "the pixman renderer can't start");
+    }
+    AllocatorBackend backend(-1);
+    result.allocator_.reset(wlr_allocator_autocreate(&backend.backend, result.renderer_.get()));
+    if (!result.allocator_) {
+        return fail(Fault::system, "no allocator for the pixman renderer");
+    }
+    result.name_ = "pixman";
+    result.reason_ = std::move(reason);
+    return result;
+}
+
+Result<Renderer> Renderer::create_on_node(RendererChoice choice, const std::string& node,
+                                          std::string reason) {
+    Renderer result;
+    result.name_ = choice == RendererChoice::vulkan ? "vulkan" : "gles2";
+    result.device_ = node;
+    result.reason_ = std::move(reason);
+    result.drm_fd_.reset(::open(node.c_str(), O_RDWR | O_CLOEXEC));
+    if (!result.drm_fd_) {
+        return fail_errno(std::format("can't open the render node '{}'", node));
+    }
+    result.renderer_.reset(choice == RendererChoice::vulkan
+                               ? wlr_vk_renderer_create_with_drm_fd(result.drm_fd_.get())
+                               : wlr_gles2_renderer_create_with_drm_fd(result.drm_fd_.get()));
+    if (!result.renderer_) {
+        return fail(Fault::unsupported,
+                    std::format("the {} renderer can't start on '{}'; --verbose shows why",
+                                result.name_, node));
+    }
+    AllocatorBackend backend(result.drm_fd_.get());
+    result.allocator_.reset(wlr_allocator_autocreate(&backend.backend, result.renderer_.get()));
+    if (!result.allocator_) {
+        return fail(Fault::unsupported,
+                    std::format("no memory of '{}' can be shared with the {} renderer", node,
+                                result.name_));
+    }
+    return result;
+}
+
+Result<Renderer> Renderer::create(RendererChoice choice, const std::string& render_node) {
+    if (choice == RendererChoice::pixman) {
+        return create_pixman("asked for with --renderer");
+    }
+    const std::vector<std::string> nodes =
+        render_node.empty() ? render_nodes() : std::vector{render_node};
+    if (choice != RendererChoice::automatic) {
+        if (nodes.empty()) {
+            return fail(Fault::unsupported,
+                        std::format("--renderer {} needs a GPU and /dev/dri has no render node; "
+                                    "use --renderer pixman",
+                                    choice == RendererChoice::vulkan ? "vulkan" : "gles2"));
+        }
+        return create_on_node(choice, nodes.front(), "asked for with --renderer");
+    }
+    if (nodes.empty()) {
+        return create_pixman("no render node in /dev/dri");
+    }
+    std::string failures;
+    for (const std::string& node : nodes) {
+        for (RendererChoice candidate : {RendererChoice::gles2, RendererChoice::vulkan}) {
+            auto renderer = create_on_node(candidate, node, "the first that works on this machine");
+            if (renderer) {
+                return renderer;
+            }
+            failures += (failures.empty() ? "" : "; ") + renderer.error().message;
+        }
+    }
+    if (!render_node.empty()) {
+        return fail(Fault::unsupported, failures);
+    }
+    return create_pixman(failures);
+}
+
+Result<DrmFormat> Renderer::ring_format(uint32_t fourcc) const {
+    if (drm_fd() < 0) {
+        const wlr_drm_format_set* formats =
+            wlr_renderer_get_texture_formats(renderer(), WLR_BUFFER_CAP_DATA_PTR);
+        if (formats == nullptr || wlr_drm_format_set_get(formats, fourcc) == nullptr) {
+            return fail(Fault::unsupported, std::format("{} can't draw {:#x}", name_, fourcc));
+        }
+        return DrmFormat(fourcc, {DRM_FORMAT_MOD_INVALID});
+    }
+    return DrmFormat(fourcc, {DRM_FORMAT_MOD_LINEAR});
+}
+
+}  // namespace stepscope

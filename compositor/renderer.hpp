@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <string>
+
+#include "base/error.hpp"
+#include "base/unique_fd.hpp"
+#include "wlr.hpp"
+
+namespace stepscope {
+
+enum class RendererChoice { automatic, pixman, gles2, vulkan };
+
+/** A wlr_drm_format that frees its modifiers. */
+class DrmFormat {
+public:
+    DrmFormat(uint32_t fourcc, std::initializer_list<uint64_t> modifiers);
+    DrmFormat(DrmFormat&& other) noexcept;
+    DrmFormat& operator=(DrmFormat&&) = delete;
+    DrmFormat(const DrmFormat&) = delete;
+    DrmFormat& operator=(const DrmFormat&) = delete;
+    ~DrmFormat();
+    const wlr_drm_format* get() const { return &format_; }
+
+private:
+    wlr_drm_format format_{};
+    wlr_drm_format_set set_{};
+};
+
+/** The renderer for composing, and the allocator of what it draws into. */
+class Renderer {
+public:
+    /**
+     * Automatic: GLES2, else Vulkan, on the render node; pixman where there is no node or neither
+     * works on it. `render_node` may be empty: the first one that the machine has.
+     */
+    static Result<Renderer> create(RendererChoice choice, const std::string& render_node);
+
+    wlr_renderer* renderer() const { return renderer_.get(); }
+    wlr_allocator* allocator() const { return allocator_.get(); }
+    /** "pixman", "gles2" or "vulkan". */
+    const std::string& name() const { return name_; }
+    /** Path of the render node; empty for pixman. */
+    const std::string& device() const { return device_; }
+    /** Why this one, for the log. */
+    const std::string& reason() const { return reason_; }
+    /** Borrowed; -1 for pixman. */
+    int drm_fd() const { return drm_fd_.get(); }
+    /** What to allocate for pictures of ours in this format, or why it can't be drawn to. */
+    Result<DrmFormat> ring_format(uint32_t fourcc) const;
+
+private:
+    static Result<Renderer> create_pixman(std::string reason);
+    static Result<Renderer> create_on_node(RendererChoice choice, const std::string& node,
+                                           std::string reason);
+
+    UniqueFd drm_fd_;
+    Handle<wlr_renderer, wlr_renderer_destroy> renderer_;
+    Handle<wlr_allocator, wlr_allocator_destroy> allocator_;
+    std::string name_;
+    std::string device_;
+    std::string reason_;
+};
+
+}  // namespace stepscope

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "server.hpp"
+
+#include <sys/stat.h>
+
+#include <csignal>
+#include <format>
+
+#include "base/unix_socket.hpp"
+#include "game_environment.hpp"
+#include "log.hpp"
+
+namespace stepscope {
+namespace {
+
+/** A launcher may close its window before the game that it started opens one. */
+constexpr int kHandoverGraceMs = 5000;
+
+std::string joined(const std::vector<std::string>& words) {
+    std::string text;
+    for (const std::string& word : words) {
+        text += (text.empty() ? "" : " ") + word;
+    }
+    return text;
+}
+
+}  // namespace
+
+Server::Server(const Options& options, SessionDirectory directory, Reaper reaper)
+    : options_(options),
+      directory_(std::move(directory)),
+      display_(wl_display_create()),
+      loop_(wl_display_get_event_loop(display_.get())),
+      reaper_(std::move(reaper)) {}
+
+Server::~Server() {
+    // The game first, while it still has a display to leave in order; then from the outside in.
+    game_.reset();
+    xwayland_.reset();
+    control_.reset();
+    if (display_) {
+        wl_display_destroy_clients(display_.get());
+    }
+    xdg_shell_.reset();
+    windows_.reset();
+    seat_.reset();
+    if (layout_ != nullptr) {
+        wlr_output_layout_destroy(layout_);
+    }
+    output_.reset();
+    scene_.reset();
+    signals_.clear();
+    grace_timer_.reset();
+}
+
+Result<void> Server::start() {
+    auto renderer = Renderer::create(options_.renderer, options_.render_node);
+    if (!renderer) {
+        return std::unexpected(renderer.error());
+    }
+    renderer_.emplace(std::move(*renderer));
+    create_globals();
+    if (auto lit = output_->set_mode(options_.width, options_.height, options_.refresh); !lit) {
+        return lit;
+    }
+    output_->set_adaptive_sync(options_.adaptive_sync);
+    windows_->set_output_box({0, 0, output_->output()->width, output_->output()->height});
+
+    if (auto listening = listen_for_games(); !listening) {
+        return listening;
+    }
+    if (auto listening = control_->listen(directory_.control_socket()); !listening) {
+        return listening;
+    }
+    for (int number : {SIGTERM, SIGINT, SIGHUP}) {
+        signals_.emplace_back(wl_event_loop_add_signal(loop_, number, handle_signal, this));
+    }
+    grace_timer_.reset(wl_event_loop_add_timer(loop_, handle_grace_end, this));
+    game_ = std::make_unique<GameProcess>(
+        loop_, std::move(reaper_),
+        GameProcess::Hooks{
+            .started = [](pid_t) {},
+            .ended = [this](const GameEnd& end) { handle_game_ended(end); },
+            .empty =
+                [this] {
+                    game_empty_ = true;
+                    consider_end();
+                },
+            .lost =
+                [this] {
+                    log("the reaper process was killed; the session ends with it");
+                    stop();
+                },
+        });
+    if (xwayland_) {
+        const std::string number = xwayland_->display_name().substr(1);
+        game_->remove_after_crash({"/tmp/.X11-unix/X" + number, "/tmp/.X" + number + "-lock"});
+    }
+    if (auto published = directory_.publish({.name = directory_.name(),
+                                             .directory = directory_.path(),
+                                             .pid = ::getpid(),
+                                             .command = joined(options_.command),
+                                             .width = output_->width(),
+                                             .height = output_->height(),
+                                             .refresh = to_string(output_->rate()),
+                                             .renderer = renderer_->name()});
+        !published) {
+        return published;
+    }
+    log("session '{}': {}x{} at {} Hz, renderer {} ({})", directory_.name(), output_->width(),
+        output_->height(), to_string(output_->rate()), renderer_->name(), renderer_->reason());
+    if (auto told = announce_ready(); !told) {
+        return told;
+    }
+    GameEnvironment environment{
+        .platform = options_.platform,
+        .session = directory_.name(),
+        .runtime_directory = directory_.runtime_directory(),
+        .x11_display = xwayland_ ? xwayland_->display_name() : "",
+    };
+    game_->start(options_.command, make_game_environment(environment));
+    return {};
+}
+
+void Server::create_globals() {
+    wl_display* display = display_.get();
+    wlr_renderer* renderer = renderer_->renderer();
+    wlr_renderer_init_wl_shm(renderer, display);
+    scene_.reset(wlr_scene_create());
+    if (renderer_->drm_fd() >= 0) {
+        if (wlr_linux_dmabuf_v1* dmabuf =
+                wlr_linux_dmabuf_v1_create_with_renderer(display, 5, renderer)) {
+            wlr_scene_set_linux_dmabuf_v1(scene_.get(), dmabuf);
+        }
+    }
+    compositor_ = wlr_compositor_create(display, 6, renderer);
+    wlr_subcompositor_create(display);
+    wlr_viewporter_create(display);
+    wlr_single_pixel_buffer_manager_v1_create(display);
+    wlr_alpha_modifier_v1_create(display);
+    wlr_content_type_manager_v1_create(display, 1);
+    wlr_tearing_control_manager_v1_create(display, 1);
+    wlr_idle_inhibit_v1_create(display);
+    wlr_fractional_scale_manager_v1_create(display, 1);
+    wlr_fixes_create(display, 1);
+
+    output_ = std::make_unique<CaptureOutput>(display, scene_.get(), *renderer_, lending_);
+    wlr_presentation_create(display, output_->backend(), 2);
+    layout_ = wlr_output_layout_create(display);
+    wlr_output_layout_add(layout_, output_->output(), 0, 0);
+    wlr_xdg_output_manager_v1_create(display, layout_);
+
+    windows_ = std::make_unique<WindowManager>(
+        loop_, scene_.get(),
+        WindowManager::Hooks{
+            .focus = [this](wlr_surface* surface) { seat_->focus(surface); },
+            .contents_moved = [this] { seat_->handle_contents_moved(); },
+            .game_changed = [this](View* view) { handle_game_changed(view); },
+        });
+    seat_ = std::make_unique<Seat>(display, scene_.get(), layout_, [this](wlr_surface* surface) {
+        if (View* view = windows_->find(wlr_surface_get_root_surface(surface))) {
+            windows_->raise(view);
+        }
+    });
+    xdg_shell_ = std::make_unique<XdgShell>(display, *windows_);
+
+    control_ = std::make_unique<ControlDisplay>(
+        display, *output_, lending_,
+        SessionState{.name = directory_.name(),
+                     .renderer = renderer_->name(),
+                     .device = renderer_->device()},
+        ControlDisplay::Hooks{
+            .set_output = [this](unsigned width, unsigned height,
+                                 RefreshRate rate) { set_output(width, height, rate); },
+            .terminate = [this] { request_end(); },
+        });
+    output_->set_sink(control_.get());
+    control_->make_private(seat_->virtual_keyboard_global());
+    control_->make_private(seat_->virtual_pointer_global());
+    // For programs that know the wlroots protocols only; a copy each, unlike our own.
+    control_->make_private(wlr_screencopy_manager_v1_create(display)->global);
+    control_->make_private(wlr_ext_image_copy_capture_manager_v1_create(display, 1)->global);
+    control_->make_private(
+        wlr_ext_output_image_capture_source_manager_v1_create(display, 1)->global);
+    control_->make_private(wlr_ext_data_control_manager_v1_create(display, 1)->global);
+
+    if (options_.xwayland) {
+        auto xwayland =
+            XwaylandServer::create(display, compositor_, seat_->seat(), *windows_);
+        if (xwayland) {
+            xwayland_ = std::move(*xwayland);
+        } else {
+            log("{}", xwayland.error().message);
+        }
+    }
+}
+
+Result<void> Server::listen_for_games() {
+    // In the game's own runtime directory there is no other display to take the name from us.
+    const std::string path = directory_.runtime_directory() + "/" + kGameDisplayName;
+    auto socket = listen_unix(path, 128);
+    if (!socket) {
+        return std::unexpected(socket.error());
+    }
+    if (wl_display_add_socket_fd(display_.get(), socket->get()) < 0) {
+        return fail(Fault::system, std::format("can't serve Wayland at '{}'", path));
+    }
+    (void)socket->take();  // the display closes it
+    return {};
+}
+
+Result<void> Server::announce_ready() const {
+    if (options_.ready_fd < 0) {
+        return {};
+    }
+    const std::string line = std::format(
+        "session={} control={} wayland={}/{} x11={}\n", directory_.name(),
+        directory_.control_socket(), directory_.runtime_directory(), kGameDisplayName,
+        xwayland_ ? xwayland_->display_name() : "");
+    if (::write(options_.ready_fd, line.data(), line.size()) < 0) {
+        return fail_errno(std::format("can't write to --ready-fd {}", options_.ready_fd));
+    }
+    ::close(options_.ready_fd);
+    return {};
+}
+
+void Server::set_output(unsigned width, unsigned height, const RefreshRate& rate) {
+    if (width == output_->width() && height == output_->height() && rate == output_->rate()) {
+        return;
+    }
+    if (auto done = output_->set_mode(width, height, rate); !done) {
+        log("{}", done.error().message);
+        return;
+    }
+    windows_->set_output_box({0, 0, static_cast<int>(width), static_cast<int>(height)});
+    control_->handle_output_changed();
+}
+
+void Server::handle_game_changed(View* view) {
+    if (view != nullptr) {
+        control_->handle_window_changed(view->title(), view->app_id(), view->backend(),
+                                        view->pid());
+        return;
+    }
+    control_->handle_window_changed("", "", "", 0);
+    consider_end();
+}
+
+void Server::handle_game_ended(const GameEnd& end) {
+    game_end_ = end;
+    if (!ending_ && (end.how != GameEnd::How::exited || end.value != 0)) {
+        log("'{}' {}", options_.command.front(), end.describe());
+    }
+    if (end.how == GameEnd::How::not_started) {
+        game_empty_ = true;
+    }
+    consider_end();
+}
+
+// The command may be a launcher: as long as processes of it show a window, or may be about to, the
+// session goes on.
+void Server::consider_end() {
+    if (!game_end_) {
+        return;
+    }
+    if (game_empty_ || ending_) {
+        stop();
+    } else if (!windows_->has_windows()) {
+        wl_event_source_timer_update(grace_timer_.get(), kHandoverGraceMs);
+    }
+}
+
+int Server::handle_grace_end(void* data) {
+    auto* self = static_cast<Server*>(data);
+    if (self->game_end_ && !self->windows_->has_windows()) {
+        self->stop();
+    }
+    return 0;
+}
+
+int Server::handle_signal(int /*number*/, void* data) {
+    static_cast<Server*>(data)->request_end();
+    return 0;
+}
+
+void Server::request_end() {
+    if (ending_) {
+        return;
+    }
+    ending_ = true;
+    if (game_end_) {
+        stop();
+    } else {
+        game_->terminate();
+    }
+}
+
+void Server::stop() {
+    exit_status_ = game_end_ ? game_end_->exit_status() : 1;
+    const GameEnd end = game_end_.value_or(GameEnd{GameEnd::How::signaled, SIGKILL});
+    switch (end.how) {
+        case GameEnd::How::exited:
+            control_->handle_ended(STEPSCOPE_SESSION_V1_END_EXITED,
+                                   static_cast<uint32_t>(end.value));
+            break;
+        case GameEnd::How::signaled:
+            control_->handle_ended(STEPSCOPE_SESSION_V1_END_SIGNALED,
+                                   static_cast<uint32_t>(end.value));
+            break;
+        case GameEnd::How::not_started:
+            control_->handle_ended(STEPSCOPE_SESSION_V1_END_NOT_STARTED,
+                                   static_cast<uint32_t>(end.value));
+            break;
+    }
+    wl_display_terminate(display_.get());
+}
+
+int Server::run() {
+    wl_display_run(display_.get());
+    return exit_status_;
+}
+
+}  // namespace stepscope

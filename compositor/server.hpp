@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "base/session_registry.hpp"
+#include "buffer_lending.hpp"
+#include "capture_output.hpp"
+#include "control_display.hpp"
+#include "game_process.hpp"
+#include "options.hpp"
+#include "renderer.hpp"
+#include "seat.hpp"
+#include "window_manager.hpp"
+#include "xdg_shell.hpp"
+#include "xwayland.hpp"
+
+namespace stepscope {
+
+/** One session: all parts of the compositor, put together in the order that they need each other. */
+class Server {
+public:
+    Server(const Options& options, SessionDirectory directory, Reaper reaper);
+    Server(const Server&) = delete;
+    Server& operator=(const Server&) = delete;
+    ~Server();
+
+    /** Sets everything up and starts the game. */
+    Result<void> start();
+    /** Runs until the session ends. Returns the exit status: the game's. */
+    int run();
+
+private:
+    static int handle_signal(int number, void* data);
+    static int handle_grace_end(void* data);
+
+    void create_globals();
+    Result<void> listen_for_games();
+    std::vector<std::string> game_environment() const;
+    Result<void> announce_ready() const;
+    void set_output(unsigned width, unsigned height, const RefreshRate& rate);
+    void handle_game_changed(View* view);
+    void handle_game_ended(const GameEnd& end);
+    void consider_end();
+    void request_end();
+    void stop();
+
+    const Options& options_;
+    SessionDirectory directory_;
+    Handle<wl_display, wl_display_destroy> display_;
+    wl_event_loop* loop_;
+    std::optional<Renderer> renderer_;
+    wlr_compositor* compositor_ = nullptr;
+    BufferLending lending_;
+    Handle<wlr_scene, +[](wlr_scene* scene) { wlr_scene_node_destroy(&scene->tree.node); }> scene_;
+    std::unique_ptr<CaptureOutput> output_;
+    wlr_output_layout* layout_ = nullptr;
+    std::unique_ptr<WindowManager> windows_;
+    std::unique_ptr<Seat> seat_;
+    std::unique_ptr<XdgShell> xdg_shell_;
+    std::unique_ptr<ControlDisplay> control_;
+    std::unique_ptr<XwaylandServer> xwayland_;
+    std::unique_ptr<GameProcess> game_;
+    Reaper reaper_;
+    std::vector<EventSource> signals_;
+    EventSource grace_timer_;
+    std::optional<GameEnd> game_end_;
+    bool ending_ = false;
+    bool game_empty_ = false;
+    int exit_status_ = 1;
+};
+
+}  // namespace stepscope
