@@ -6,6 +6,7 @@ folder is configured from nothing, because compilers and libraries may have chan
 """
 
 import argparse
+import fcntl
 import os
 import re
 import subprocess
@@ -60,7 +61,6 @@ def configure(build: Path, stamp: Path, wanted: str, options: list[str]) -> None
     if (build / "meson-private").is_dir():
         command.append("--wipe")
     stamp.unlink(missing_ok=True)
-    build.mkdir(exist_ok=True)
     result = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -98,6 +98,17 @@ def compile_all(build: Path, log: Path) -> None:
         fail(f"{build.name} does not compile", log)
 
 
+def lock_folder(build: Path) -> None:
+    """Two runs in one folder would compile over each other. Held until this process ends."""
+    build.mkdir(exist_ok=True)
+    folder = os.open(build, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"stepscope: another run is building in {build}; waiting", file=sys.stderr)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("build", type=Path)
@@ -109,6 +120,7 @@ def main() -> None:
     stamp = build / "stepscope-environment"
     log = build / "stepscope-compile.log"
     try:
+        lock_folder(build)
         if not stamp.is_file() or stamp.read_text() != wanted:
             configure(build, stamp, wanted, options)
         compile_all(build, log)

@@ -55,7 +55,8 @@ case $word in
 demo)
     build
     use_built_tree
-    with_private_runtime_directory python3 "$checkout/pipelines/demo.py" "$@"
+    with_private_runtime_directory python3 "$checkout/pipelines/demo.py" \
+        --output "$STEPSCOPE_OUTPUT" "$@"
     ;;
 shell)
     build

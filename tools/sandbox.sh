@@ -57,7 +57,9 @@ collect_sandbox_options() {
     fi
     sandbox_options+=(--bind "$cache" "$cache" --bind "$checkout" "$checkout")
     if [[ -n $output_directory ]]; then
-        sandbox_options+=(--bind "$output_directory" "$sandbox_output")
+        # At a path of its own: the directory may be /tmp, which is private inside.
+        sandbox_options+=(--bind "$output_directory" "$sandbox_output"
+            --setenv STEPSCOPE_OUTPUT "$sandbox_output/${STEPSCOPE_OUTPUT##*/}")
     fi
     if [[ $1 == display ]]; then
         collect_display_options "$runtime"
@@ -115,9 +117,9 @@ probe_sandbox() {
         "kernel.apparmor_restrict_unprivileged_userns=0) or run as root"
 }
 
-# Replaces this process by COMMAND inside the environment.
-exec_in_sandbox() { # display|plain COMMAND…
-    local mode=$1 directory=$caller_directory
+# Runs COMMAND inside the environment and ends with its exit status.
+run_in_sandbox() { # display|plain COMMAND…
+    local mode=$1 directory=$caller_directory status=0
     shift
     probe_sandbox
     collect_sandbox_options "$mode"
@@ -126,8 +128,9 @@ exec_in_sandbox() { # display|plain COMMAND…
             say "note: $directory of this machine is not shown inside; starting in $checkout"
         directory=$checkout
     fi
-    # bwrap must survive an interrupt for the command to end in its own way: it ignores the
-    # signal, and env gives the command the default back.
+    # An interrupt is for the command, which ends in its own way: this shell and bwrap ignore it,
+    # and env gives the command the default back. The shell stays as bwrap's parent, so that the
+    # run ends with it and not with whoever called ./run.
     trap '' INT
     # What the machine's compilers and libraries are told is wrong for the environment's.
     local name
@@ -138,9 +141,10 @@ exec_in_sandbox() { # display|plain COMMAND…
         XDG_DATA_DIRS XDG_CONFIG_DIRS VIRTUAL_ENV; do
         sandbox_options+=(--unsetenv "$name")
     done
-    exec bwrap "${sandbox_options[@]}" --chdir "$directory" \
+    bwrap "${sandbox_options[@]}" --chdir "$directory" \
         --setenv HOME /tmp/home --setenv XDG_RUNTIME_DIR "/run/user/$EUID" \
         --setenv PATH /usr/local/bin:/usr/bin:/bin:/usr/games:/usr/sbin:/sbin \
         --setenv LANG C.UTF-8 \
-        -- env --default-signal=INT "$@"
+        -- env --default-signal=INT "$@" || status=$?
+    exit "$status"
 }
