@@ -189,9 +189,9 @@ Result<SessionInfo> find_session(std::string_view name) {
     if (found == sessions->end()) {
         return fail(Fault::not_found,
                     std::format("no session '{}' ({}) is running; {}", wanted, origin,
-                                names.empty() ? "start it with: stepscope --session " + wanted +
-                                                    " -- COMMAND"
-                                              : "running: " + names));
+                                names.empty()
+                                    ? "start it with: stepscope --session " + wanted + " -- COMMAND"
+                                    : "running: " + names));
     }
     return *found;
 }

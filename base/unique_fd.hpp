@@ -37,7 +37,8 @@ public:
         fd_ = fd;
     }
 
-    /** A second descriptor of the same file, close-on-exec; empty when the process has none left. */
+    /** A second descriptor of the same file, close-on-exec; empty when the process has none left.
+     */
     [[nodiscard]] UniqueFd duplicate() const { return duplicate(fd_); }
     [[nodiscard]] static UniqueFd duplicate(int fd) {
         return UniqueFd(fd < 0 ? -1 : ::fcntl(fd, F_DUPFD_CLOEXEC, 0));

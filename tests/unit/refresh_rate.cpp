@@ -33,8 +33,7 @@ TEST_CASE("what is no rate is refused with the text in the message") {
 TEST_CASE("periods do not drift") {
     for (RefreshRate rate : {RefreshRate{60, 1}, RefreshRate{60000, 1001}, RefreshRate{144, 1}}) {
         const auto frames = static_cast<int64_t>(rate.numerator) * 3600;  // an hour's multiple
-        CHECK(rate.period_start_ns(frames) ==
-              int64_t{3600} * 1'000'000'000 * rate.denominator);
+        CHECK(rate.period_start_ns(frames) == int64_t{3600} * 1'000'000'000 * rate.denominator);
         for (int64_t index : {0, 1, 2, 59, 60, 1000}) {
             int64_t period = rate.period_start_ns(index + 1) - rate.period_start_ns(index);
             CHECK(std::abs(static_cast<double>(period) - 1e9 / rate.hertz()) < 1.0);

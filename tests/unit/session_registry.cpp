@@ -36,8 +36,8 @@ SessionDirectory start(std::string_view name) {
 
 TEST_CASE("session names are checked") {
     CHECK(check_session_name("doom-2.run_1"));
-    for (const char* name : {"", ".hidden", "a/b", "..", "ä", "a b",
-                             "0123456789012345678901234567890123456789"}) {
+    for (const char* name :
+         {"", ".hidden", "a/b", "..", "ä", "a b", "0123456789012345678901234567890123456789"}) {
         CAPTURE(name);
         CHECK_FALSE(check_session_name(name));
     }

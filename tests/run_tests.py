@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Runs every test and ends with the line "N passed, N failed, N skipped".
+
+What is run: the build's unit and check programs, once plain and once with the sanitizers; the
+session tests (pytest); lint. Each TEST_CASE of a program counts as a test. Started by
+`./run test`, which prepares the environment and the plain build.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import lint  # noqa: E402
+import programs  # noqa: E402
+import sessions  # noqa: E402
+from results import Results, become_subreaper, end_stray_processes  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = Path(os.environ.get("STEPSCOPE_BUILD", ROOT / "build"))
+SANITIZED_BUILD = BUILD.with_name(BUILD.name + "-asan")
+
+
+def run_programs(results: Results) -> None:
+    plain = [test for test in programs.tests_of(BUILD, "") if results.wants(test.name)]
+    programs.run(plain, results)
+    # The sanitized build has the same tests; it is only built when one of them is wanted.
+    names = [f"asan/{test.name}" for test in programs.tests_of(BUILD, "")]
+    if not any(results.wants(name) for name in names):
+        return
+    command = [sys.executable, str(ROOT / "tools/build.py"), str(SANITIZED_BUILD), "--sanitize"]
+    if subprocess.run(command, stdin=subprocess.DEVNULL).returncode != 0:
+        results.add("asan/build", "failed", 0, "the build with the sanitizers failed, see above")
+        return
+    sanitized = programs.tests_of(SANITIZED_BUILD, "asan/")
+    programs.run([test for test in sanitized if results.wants(test.name)], results)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lint-only", action="store_true")
+    parser.add_argument("patterns", nargs="*", metavar="PATTERN")
+    arguments = parser.parse_args()
+    become_subreaper()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    results = Results(arguments.patterns)
+    try:
+        if not arguments.lint_only:
+            run_programs(results)
+            sessions.run(ROOT / "tests/session", BUILD, results)
+        lint.run(ROOT, BUILD, results)
+    except KeyboardInterrupt:
+        results.add("run", "failed", 0, "interrupted")
+    finally:
+        end_stray_processes()
+    return results.summarize()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""Runs the session tests (pytest) and restarts after a test that hangs."""
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from results import Results, end_group
+
+WATCHDOG = 300  # seconds without a test starting or ending
+
+
+def run(directory: Path, build: Path, results: Results) -> None:
+    if not directory.is_dir():
+        return
+    done: list[str] = []
+    attempt = 0
+    while True:
+        attempt += 1
+        hung = run_once(directory, build, results, done, attempt)
+        if hung is None:
+            return
+        # The others still get their turn.
+        done.append(hung)
+
+
+def run_once(
+    directory: Path, build: Path, results: Results, done: list[str], attempt: int
+) -> str | None:
+    """One pytest process. Returns the name of the test that hung, if one did."""
+    read_fd, write_fd = os.pipe()
+    select = {"patterns": results.patterns, "done": done}
+    command = [sys.executable, "-m", "pytest", str(directory), "-q", "--tb=long"]
+    command += ["--rootdir", str(directory.parent.parent)]
+    command += ["-p", "pytest_events", "-p", "no:cacheprovider"]
+    command += [f"--junitxml={build}/test-results/session-{attempt}.xml"]
+    with tempfile.TemporaryDirectory(prefix="stepscope-session-") as scratch:
+        runtime = Path(scratch) / "runtime"
+        runtime.mkdir(mode=0o700)
+        environment = os.environ | {
+            "STEPSCOPE_TEST_EVENTS": str(write_fd),
+            "STEPSCOPE_TEST_SELECT": json.dumps(select),
+            "PYTHONPATH": f"{directory.parent}:{os.environ.get('PYTHONPATH', '')}",
+            "XDG_RUNTIME_DIR": str(runtime),
+            "HOME": scratch,
+        }
+        log_path = Path(scratch) / "log"
+        with open(log_path, "wb") as log, subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=directory.parent.parent,
+            pass_fds=[write_fd],
+            start_new_session=True,
+        ) as process:
+            os.close(write_fd)
+            try:
+                running, hung = follow(read_fd, results, done)
+            finally:
+                os.close(read_fd)
+            if not hung:
+                try:
+                    process.wait(WATCHDOG)
+                except subprocess.TimeoutExpired:
+                    results.add("session/end", "failed", WATCHDOG, "pytest did not end")
+            end_group(process)
+        output = log_path.read_text(errors="replace")
+    if hung:
+        text = f"killed: nothing happened for {WATCHDOG} s\n{output}"
+        results.add(running or "session/collection", "failed", WATCHDOG, text)
+        return running
+    # 0 all passed, 1 failures (already counted), 5 nothing selected.
+    if process.returncode not in (0, 1, 5):
+        name = running or "session/pytest"
+        results.add(name, "failed", 0, f"pytest ended with {process.returncode}\n{output}")
+        return running
+    return None
+
+
+def follow(fd: int, results: Results, done: list[str]) -> tuple[str | None, bool]:
+    """Reads events until the plugin's end is closed. Returns the running test and whether it hung.
+
+    Children of the tests may have inherited nothing of the pipe: pytest alone holds it open.
+    """
+    running = None
+    pending = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(fd, selectors.EVENT_READ)
+        while True:
+            if not selector.select(WATCHDOG):
+                return running, True
+            data = os.read(fd, 65536)
+            if not data:
+                return running, False
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                event = json.loads(line)
+                if event["event"] == "start":
+                    running = event["name"]
+                elif event["event"] == "result":
+                    done.append(event["name"])
+                    running = None
+                    results.add(event["name"], event["outcome"], event["seconds"], event["text"])
