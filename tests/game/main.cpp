@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <cstdio>
+#include <exception>
+
+#include "game.hpp"
+#include "options.hpp"
+#include "report.hpp"
+#include "wayland_backend.hpp"
+#include "x11_backend.hpp"
+
+namespace {
+
+int run(int argc, char** argv) {
+    using namespace stepscope::testgame;
+    const auto options = parse_options(argc, argv);
+    if (!options) {
+        return options.error();
+    }
+    auto report = Report::open(options->report);
+    if (!report) {
+        std::fprintf(stderr, "stepscope-testgame: %s\n", report.error().message.c_str());
+        return 1;
+    }
+    Game game(*options, *report);
+    const auto result =
+        options->backend == BackendKind::wayland ? run_on_wayland(game) : run_on_x11(game);
+    game.write_summary();
+    if (!result) {
+        std::fprintf(stderr, "stepscope-testgame: %s\n", result.error().message.c_str());
+        return 1;
+    }
+    return options->exit_status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        return run(argc, argv);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "stepscope-testgame: %s\n", error.what());
+        return 1;
+    }
+}
