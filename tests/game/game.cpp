@@ -82,6 +82,7 @@ void Game::start_game() {
     std::vector<std::string> words = options_.game;
     words.insert(words.begin(), "stepscope-testgame");
     std::vector<char*> arguments;
+    arguments.reserve(words.size() + 1);
     for (std::string& word : words) {
         arguments.push_back(word.data());
     }

@@ -31,6 +31,7 @@ Result<std::vector<ShmImage>> create_images(unsigned count, int width, int heigh
                                             bool shared) {
     const size_t bytes = static_cast<size_t>(width) * 4 * static_cast<size_t>(height);
     std::vector<ShmImage> images;
+    images.reserve(count);
     std::shared_ptr<ShmMemory> memory;
     for (unsigned i = 0; i < count; ++i) {
         if (!memory || !shared) {
