@@ -130,8 +130,17 @@ Result<void> CaptureOutput::set_mode(unsigned width, unsigned height, const Refr
         return fail(Fault::system, std::format("the {} renderer can't make an output of {}x{}",
                                                renderer_.name(), width, height));
     }
+    expect_next_frame();
     request_picture();
     return {};
+}
+
+// After a commit wlroots sends no frame event until the backend has shown it.
+void CaptureOutput::expect_next_frame() {
+    output_.frame_pending = !rate().unlimited();
+    if (output_.frame_pending) {
+        pacer_.arm();
+    }
 }
 
 void CaptureOutput::add_embedded_cursor_user() {
@@ -162,8 +171,7 @@ void CaptureOutput::handle_frame_event() {
     }
     const int64_t now_ns = monotonic_ns();
     if (!pacer_.due(now_ns)) {
-        output_.frame_pending = true;
-        pacer_.arm();
+        expect_next_frame();
         return;
     }
     show_frame(now_ns);
@@ -262,12 +270,7 @@ void CaptureOutput::show_frame(int64_t now_ns) {
     }
     wlr_output_state_finish(&state);
     pacer_.mark(now_ns);
-    if (rate().unlimited()) {
-        output_.frame_pending = false;
-    } else {
-        output_.frame_pending = true;
-        pacer_.arm();
-    }
+    expect_next_frame();
     // The game goes on in any case: its time must not depend on who watches.
     timespec when = to_timespec(now_ns);
     wlr_scene_output_send_frame_done(scene_output_, &when);

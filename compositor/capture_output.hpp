@@ -65,6 +65,7 @@ private:
     void handle_frame_event();
     void handle_tick();
     void show_frame(int64_t now_ns);
+    void expect_next_frame();
     bool test_state(const wlr_output_state& state);
     void publish(const wlr_output_state& state);
     wlr_surface* find_lone_surface(size_t* visible_nodes) const;
