@@ -34,8 +34,7 @@ with_private_runtime_directory() {
     trap : INT
     (
         trap - INT
-        export XDG_RUNTIME_DIR=$directory
-        exec "$@"
+        exec env "XDG_RUNTIME_DIR=$directory" "$@"
     ) || status=$?
     rm -rf -- "$directory"
     exit "$status"
