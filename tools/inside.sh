@@ -34,8 +34,7 @@ with_private_runtime_directory() {
     trap : INT
     (
         trap - INT
-        export XDG_RUNTIME_DIR=$directory
-        exec "$@"
+        exec env "XDG_RUNTIME_DIR=$directory" "$@"
     ) || status=$?
     rm -rf -- "$directory"
     exit "$status"
@@ -62,7 +61,9 @@ shell)
     build
     use_built_tree
     if (($#)); then
-        exec "$@"
+        # A desktop session's own directory has its sockets; without one, a private one is made.
+        [[ -z ${XDG_RUNTIME_DIR:-} ]] || exec "$@"
+        with_private_runtime_directory "$@"
     fi
     say "a shell with the built tree; leave it with exit"
     exec bash --rcfile <(echo "PS1='(stepscope) \w\$ '") -i

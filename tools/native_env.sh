@@ -14,7 +14,7 @@ version_of_program() {
     case $1 in
     g++) g++ -dumpfullversion ;;
     *) "$1" --version ;;
-    esac 2>/dev/null | grep -oE '[0-9]+(\.[0-9]+)+' | head -n 1
+    esac 2>/dev/null | head -n 1 | grep -oE '[0-9]+(\.[0-9]+)+' | tail -n 1
 }
 
 # Prints why this machine's own packages will not do; nothing if they will. What is asked is what

@@ -123,7 +123,7 @@ build_phase() { # LOG
         END {
             if (phase == "") { print "reading package lists" }
             else if (phase == "cleaning up") { print phase }
-            else { printf "%s, %d of %s packages\n", phase, count, total ? total : "?" }
+            else { printf "%s, %d%s packages\n", phase, count, total ? " of " total : "" }
         }' "$1" 2>/dev/null || true
 }
 
@@ -150,11 +150,16 @@ run_mmdebstrap() { # TARGET LOG [OPTION…]
     if [[ -n $proxy ]]; then
         options+=("--aptopt=Acquire::http::Proxy \"$proxy\"")
     fi
+    # Mounts of its own as root, so that none is left behind whatever happens to it.
+    local isolate=()
+    if ((EUID == 0)) && unshare --mount --propagation private true 2>/dev/null; then
+        isolate=(unshare --mount --propagation private)
+    fi
     # A process group of its own, so that giving up can end all of it.
     set -m
     (
         if ((EUID == 0)); then
-            mmdebstrap --mode=root --format=directory "${options[@]}" "$env_suite" "$target" \
+            "${isolate[@]}" mmdebstrap --mode=root --format=directory "${options[@]}" "$env_suite" "$target" \
                 ${mirror:+"$mirror"} 2>"$log" >&2 </dev/null
         else
             # A tarball, unpacked as the user: the tree then belongs to the user alone, and the
@@ -174,8 +179,15 @@ run_mmdebstrap() { # TARGET LOG [OPTION…]
 }
 
 remove_tree() {
-    # A build that was killed may have left mounts in the tree; never walk into those.
-    chmod -R u+rwX -- "$1" 2>/dev/null || true
+    local mountpoint
+    if ((EUID == 0)); then
+        # A build that was killed may have left mounts in the tree; never walk into those.
+        while read -r _ mountpoint _; do
+            [[ $mountpoint != "$1"/* ]] || umount -l -- "$mountpoint"
+        done </proc/self/mounts
+    else
+        chmod -R u+rwX -- "$1" 2>/dev/null || true
+    fi
     rm -rf --one-file-system -- "$1"
 }
 
@@ -185,8 +197,12 @@ abandon_build() {
     if [[ -n ${build_pid:-} ]]; then
         kill -TERM -- "-$build_pid" 2>/dev/null || true
         wait "$build_pid" 2>/dev/null || true
+        kill -KILL -- "-$build_pid" 2>/dev/null || true
     fi
-    [[ -n ${build_target:-} && -d $build_target ]] && remove_tree "$build_target"
+    say "interrupted; removing the half-built environment"
+    if [[ -n ${build_target:-} && -d $build_target ]]; then
+        remove_tree "$build_target"
+    fi
     exit 130
 }
 
