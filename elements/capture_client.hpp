@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "control_client.hpp"
+#include "gst/slot_memory.hpp"
+
+namespace stepscope {
+
+enum class CursorMode : uint32_t { hidden = 0, embedded = 1 };
+
+/** The values of the protocol's enums; unknown ones are kept as they come. */
+enum class FramePath : uint32_t { passed_through = 1, composed = 2, copied = 3 };
+enum class FrameReason : uint32_t {
+    none = 0,
+    windows = 1,
+    size = 2,
+    cursor = 3,
+    not_shareable = 4,
+    held = 5,
+    format = 6,
+    no_window = 7,
+    other = 8,
+};
+
+/** A frame event. */
+struct FrameInfo {
+    uint32_t slot = 0;
+    uint32_t serial = 0;
+    uint64_t commit = 0;
+    uint64_t time_ns = 0;  // CLOCK_MONOTONIC
+    FramePath path = FramePath::copied;
+    FrameReason reason = FrameReason::none;
+    bool first = false;
+    uint32_t dropped = 0;
+};
+
+/** What a capture tells its user, on the thread that dispatches. */
+class CaptureHandler {
+public:
+    virtual ~CaptureHandler() = default;
+    virtual Result<void> handle_slot(uint32_t slot, const PictureFormat& format,
+                                     std::vector<SlotPlane> planes) = 0;
+    virtual void handle_slot_gone(uint32_t slot) = 0;
+    virtual Result<void> handle_frame(const FrameInfo& frame) = 0;
+};
+
+/**
+ * A capture of a session: requests, and events put together to whole slots and frames. Keeps the
+ * connection open for as long as it lives, so that frames that are held stay as they are.
+ */
+class CaptureClient {
+public:
+    CaptureClient(std::shared_ptr<ControlClient> control, CaptureHandler& handler);
+    ~CaptureClient();
+    CaptureClient(const CaptureClient&) = delete;
+    CaptureClient& operator=(const CaptureClient&) = delete;
+
+    /** Any thread. */
+    void set_cursor(CursorMode mode);
+    void grant(uint32_t credits);
+    /** Releases frames and, until detach(), grants a credit for each. Any thread; never blocks. */
+    void release(const std::vector<uint32_t>& serials);
+
+    void start();
+
+    /**
+     * Stops the stream and tells its handler nothing more; frames still on their way are released.
+     * What is held stays held. Waits for the compositor, but not for long. The dispatching thread.
+     */
+    void detach();
+
+private:
+    struct Listeners;
+    struct PendingSlot {
+        uint32_t slot = 0;
+        MemoryKind memory = MemoryKind::memfd;
+        std::vector<SlotPlane> planes;
+    };
+
+    void broken(const std::string& what);
+
+    const std::shared_ptr<ControlClient> control_;
+    stepscope_capture_v1* capture_;
+    std::mutex mutex_;
+    bool granting_ = true;  // guarded by mutex_
+
+    // Of the dispatching thread:
+    CaptureHandler* handler_;
+    bool format_known_ = false;
+    PictureFormat format_;
+    std::optional<PendingSlot> pending_slot_;
+};
+
+}  // namespace stepscope

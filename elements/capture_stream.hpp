@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <map>
+#include <optional>
+
+#include "capture_client.hpp"
+
+namespace stepscope {
+
+/** Counters since start; written by the streaming thread, read by any. */
+struct CaptureStats {
+    std::atomic<uint64_t> frames = 0;  // buffers pushed, repeats included
+    std::atomic<uint64_t> passed_through = 0;
+    std::atomic<uint64_t> composed = 0;
+    std::atomic<uint64_t> copied = 0;
+    std::atomic<uint64_t> dropped = 0;
+    std::atomic<uint64_t> repeated = 0;
+    std::atomic<uint64_t> imports = 0;  // memories made
+};
+
+/** A frame with references to its memory; releases it when destroyed. */
+struct CapturedFrame {
+    FrameInfo info;
+    std::shared_ptr<SlotMemory> slot;
+    std::vector<GstPtr<GstMemory>> memories;
+
+    const PictureFormat& format() const { return slot->format(); }
+};
+
+/**
+ * The frames of one capture, as GStreamer memory. Used by one thread but for set_cursor().
+ * Destroying it ends the capture; memory that consumers still hold keeps the connection open.
+ */
+class CaptureStream final : public CaptureHandler {
+public:
+    /** `credits` frames may be in flight. Sends nothing before start(). */
+    CaptureStream(std::shared_ptr<ControlClient> control, CursorMode cursor, uint32_t credits,
+                  CaptureStats& stats);
+    ~CaptureStream() override;
+
+    void start();
+    void set_cursor(CursorMode mode);
+    /** One more frame in flight, from now on. */
+    void add_credit();
+
+    /** The frame that has waited longest. */
+    std::optional<CapturedFrame> take_oldest();
+    /** The newest frame; those before it are released and count as dropped. */
+    std::optional<CapturedFrame> take_newest();
+    /** Drops all frames but the newest. */
+    void keep_newest();
+    bool empty() const { return frames_.empty(); }
+
+private:
+    Result<void> handle_slot(uint32_t slot, const PictureFormat& format,
+                             std::vector<SlotPlane> planes) override;
+    void handle_slot_gone(uint32_t slot) override;
+    Result<void> handle_frame(const FrameInfo& frame) override;
+
+    const std::shared_ptr<ControlClient> control_;
+    const std::shared_ptr<CaptureClient> capture_;
+    const uint32_t credits_;
+    CaptureStats& stats_;
+    std::map<uint32_t, std::shared_ptr<SlotMemory>> slots_;
+    std::deque<CapturedFrame> frames_;
+};
+
+}  // namespace stepscope

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <wayland-client.h>
+
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "base/refresh_rate.hpp"
+#include "base/session_registry.hpp"
+
+struct stepscope_control_v1;
+struct stepscope_session_v1;
+struct stepscope_capture_v1;
+struct zwp_virtual_keyboard_manager_v1;
+struct zwlr_virtual_pointer_manager_v1;
+
+namespace stepscope {
+
+/** How the game ended; the values of the protocol's enum. */
+struct SessionEnd {
+    enum class How : uint32_t { exited = 1, signaled = 2, not_started = 3 };
+    How how = How::exited;
+    uint32_t value = 0;  // exit status, signal number or errno
+};
+
+/** What the compositor last said of the session. */
+struct SessionState {
+    std::string renderer;
+    std::string device;
+    uint32_t width = 0;
+    uint32_t height = 0;
+    RefreshRate refresh{0, 1};
+    std::optional<SessionEnd> end;
+};
+
+/**
+ * A connection to a session's control display, with an event queue of its own.
+ *
+ * One thread at a time waits and dispatches; wake(), flush(), state() and requests on the objects
+ * are for any thread. Destroying it, on any thread, closes the connection; objects that were made
+ * from it must be gone before.
+ */
+class ControlClient {
+public:
+    using Clock = std::chrono::steady_clock;
+
+    /** Connects and waits until the session's state is known, at most for `timeout`. */
+    static Result<std::shared_ptr<ControlClient>> connect(const SessionInfo& session,
+                                                          std::chrono::milliseconds timeout);
+    ~ControlClient();
+    ControlClient(const ControlClient&) = delete;
+    ControlClient& operator=(const ControlClient&) = delete;
+
+    /**
+     * Sends what is queued, waits for events, a wake() or the deadline, whichever is first, and
+     * dispatches. Without a deadline it may wait for ever. An error stays: the connection is dead.
+     */
+    Result<void> wait(std::optional<Clock::time_point> deadline);
+
+    /** Dispatches until the compositor has handled all requests so far. */
+    Result<void> roundtrip(std::chrono::milliseconds timeout);
+
+    /** Makes the current or next wait() return. */
+    void wake() const;
+
+    /** Sends queued requests as far as the socket takes them; never blocks. */
+    void flush() const;
+
+    /** Asks for a size of the output; the rate is kept. */
+    void set_output_size(uint32_t width, uint32_t height);
+
+    /** A capture on this connection's queue; the caller destroys it. */
+    stepscope_capture_v1* create_capture();
+
+    SessionState state() const;
+    RefreshRate refresh() const;
+    std::optional<SessionEnd> end() const;
+    const std::string& name() const { return name_; }
+    pid_t pid() const { return pid_; }
+
+    /** Globals for input; may be null where the compositor has none. They belong to this object. */
+    wl_seat* seat() const { return seat_; }
+    zwp_virtual_keyboard_manager_v1* keyboard_manager() const { return keyboard_manager_; }
+    zwlr_virtual_pointer_manager_v1* pointer_manager() const { return pointer_manager_; }
+
+    /** For handlers of events: the next wait() ends with this error. */
+    void fail_with(Error error);
+
+private:
+    ControlClient(const SessionInfo& session, UniqueFd wake_fd);
+    Result<void> open(const SessionInfo& session, std::chrono::milliseconds timeout);
+    Result<void> bind_session(std::chrono::milliseconds timeout);
+    Result<void> check() const;
+    Error connection_error() const;
+
+    struct Listeners;
+
+    const std::string name_;
+    const pid_t pid_;
+    UniqueFd wake_fd_;
+    wl_display* display_ = nullptr;
+    wl_event_queue* queue_ = nullptr;
+    wl_registry* registry_ = nullptr;
+    wl_seat* seat_ = nullptr;
+    stepscope_control_v1* control_ = nullptr;
+    stepscope_session_v1* session_ = nullptr;
+    zwp_virtual_keyboard_manager_v1* keyboard_manager_ = nullptr;
+    zwlr_virtual_pointer_manager_v1* pointer_manager_ = nullptr;
+
+    bool session_known_ = false;
+    SessionState pending_;        // of the dispatching thread, until done
+    std::optional<Error> error_;  // of the dispatching thread
+    mutable std::mutex mutex_;
+    SessionState state_;
+};
+
+}  // namespace stepscope

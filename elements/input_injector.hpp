@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string_view>
+
+#include "control_client.hpp"
+#include "key_map.hpp"
+
+struct zwp_virtual_keyboard_v1;
+struct zwlr_virtual_pointer_v1;
+
+namespace stepscope {
+
+/**
+ * A virtual keyboard and pointer of a session. Requests go out with the next flush. Keys and
+ * buttons that are down are let go when it is destroyed, so that none gets stuck in the game.
+ * One thread at a time.
+ */
+class InputInjector {
+public:
+    static Result<std::unique_ptr<InputInjector>> create(std::shared_ptr<ControlClient> control);
+    ~InputInjector();
+    InputInjector(const InputInjector&) = delete;
+    InputInjector& operator=(const InputInjector&) = delete;
+
+    /** `keysym` is the name of an X keysym such as "Up", "a" or "space". */
+    Result<void> key(std::string_view keysym, bool down);
+
+    /** Position in a picture of the given size; what lies outside goes to its edge. */
+    void move(double x, double y, uint32_t width, uint32_t height);
+
+    /** Buttons as X counts them: 1 left, 2 middle, 3 right, 4 to 7 wheel, 8 side, 9 extra. */
+    Result<void> button(int number, bool down);
+
+    /** Clicks of a wheel: positive is right and up (away from the user). */
+    void scroll(double right, double up);
+
+    void flush() { control_->flush(); }
+
+private:
+    explicit InputInjector(std::shared_ptr<ControlClient> control);
+    Result<void> send_keymap();
+    void send_key(const KeyStroke& stroke, bool down);
+    void send_modifiers(const KeyModifiers& modifiers);
+    void send_axis(uint32_t axis, double clicks);
+
+    const std::shared_ptr<ControlClient> control_;
+    std::unique_ptr<KeyMap> keys_;
+    zwp_virtual_keyboard_v1* keyboard_ = nullptr;
+    zwlr_virtual_pointer_v1* pointer_ = nullptr;
+    KeyModifiers modifiers_;
+    std::set<uint32_t> buttons_;  // down
+};
+
+}  // namespace stepscope

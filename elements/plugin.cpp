@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+
+/**
+ * plugin-stepscope:
+ *
+ * Elements that capture and control games which run in a Stepscope session.
+ *
+ * Since: 0.1
+ */
+
+#include "gstwlscreencopysrc.h"
+
+static gboolean plugin_init(GstPlugin* plugin) {
+    // The plugin is of use if at least one of its elements is.
+    gboolean any = FALSE;
+    any |= GST_ELEMENT_REGISTER(wlscreencopysrc, plugin);
+    return any;
+}
+
+GST_PLUGIN_DEFINE(GST_VERSION_MAJOR, GST_VERSION_MINOR, stepscope,
+                  "Capture of games in Stepscope sessions", plugin_init, PACKAGE_VERSION, "LGPL",
+                  "Stepscope", PACKAGE_ORIGIN)

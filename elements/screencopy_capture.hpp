@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <gst/base/gstbasesrc.h>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "capture_stream.hpp"
+#include "frame_buffer.hpp"
+#include "frame_timing.hpp"
+#include "input_injector.hpp"
+
+namespace stepscope {
+
+enum class ZeroCopy { require, prefer, off };
+
+struct CaptureSettings {
+    CursorMode cursor = CursorMode::hidden;
+    ZeroCopy zero_copy = ZeroCopy::prefer;
+    uint32_t max_buffers = 4;
+};
+
+struct CaptureLatency {
+    GstClockTime minimum = 0;
+    GstClockTime maximum = GST_CLOCK_TIME_NONE;
+};
+
+void reset(CaptureStats& stats);
+
+/**
+ * What wlscreencopysrc does between start and stop: it pulls frames from a session and makes the
+ * element's buffers of them.
+ *
+ * create(), negotiate(), set_caps() and set_peer_reads_video_meta() are for the streaming thread;
+ * the other methods for any, as long as the object exists.
+ */
+class ScreencopyCapture {
+public:
+    /** Connects to the session. `element` and `stats` must outlive the capture. */
+    static Result<std::unique_ptr<ScreencopyCapture>> connect(GstBaseSrc* element,
+                                                              const std::string& session,
+                                                              const CaptureSettings& settings,
+                                                              CaptureStats& stats);
+    ScreencopyCapture(const ScreencopyCapture&) = delete;
+    ScreencopyCapture& operator=(const ScreencopyCapture&) = delete;
+
+    /** Waits for the next buffer; posts the error where it returns one. */
+    GstFlowReturn create(GstBuffer** buffer);
+    bool negotiate();
+    bool set_caps(const GstCaps* caps);
+    void set_peer_reads_video_meta(bool reads);
+
+    /** While flushing, create() returns GST_FLOW_FLUSHING at once. */
+    void set_flushing(bool flushing);
+    /** Frames that came while nobody pulled are old: only the newest is of use. */
+    void resume() { resumed_ = true; }
+    void set_cursor(CursorMode mode) { stream_.set_cursor(mode); }
+    GstPtr<GstCaps> caps() const;
+    CaptureLatency latency() const;
+    /** False for events that are not for a game. */
+    Result<bool> inject(GstEvent* event);
+
+private:
+    /** What became of a frame. */
+    enum class Fate { push, skip, flushing, error };
+
+    ScreencopyCapture(GstBaseSrc* element, std::shared_ptr<ControlClient> control,
+                      const CaptureSettings& settings, CaptureStats& stats);
+
+    GstElement* element() const { return GST_ELEMENT(element_); }
+    void begin();
+    Fate admit(const CapturedFrame& frame);
+    Fate agree_on(const CapturedFrame& frame);
+    Fate make_buffer(const CapturedFrame& frame, GstBuffer** buffer);
+    void stamp(GstBuffer* buffer, uint64_t monotonic_ns);
+    void start_ticks();
+    void forget_agreement();
+    GstBuffer* repeat_last();
+    void announce_path(const CapturedFrame& frame);
+    void ask_for_size(uint32_t width, uint32_t height);
+    bool within_deadlines();
+    std::optional<ControlClient::Clock::time_point> next_deadline() const;
+    GstFlowReturn finish(const Result<void>& connection);
+    void post_latency_change();
+
+    GstBaseSrc* const element_;  // borrowed: it owns this
+    const std::shared_ptr<ControlClient> control_;
+    const CaptureSettings settings_;
+    CaptureStats& stats_;
+    CaptureStream stream_;
+
+    std::atomic<bool> flushing_ = false;
+    std::atomic<bool> resumed_ = true;
+
+    mutable std::mutex mutex_;             // guards the next four
+    std::optional<PictureFormat> format_;  // of the newest frame
+    RefreshRate rate_{0, 1};               // negotiated; unlimited: every commit
+    CaptureLatency posted_latency_;
+    std::unique_ptr<InputInjector> injector_;  // made when first used
+
+    // Of the streaming thread:
+    bool begun_ = false;
+    std::optional<PictureFormat> agreed_;
+    bool plain_memory_ = false;  // the caps are without memory:DMABuf
+    bool peer_reads_video_meta_ = false;
+    GstVideoInfo info_{};  // of plain memory
+    GstPtr<GstCaps> agreed_caps_;
+    std::unique_ptr<FrameCopier> copier_;
+    bool extra_credit_ = false;
+
+    std::pair<uint32_t, uint32_t> wanted_size_{0, 0};
+    std::optional<ControlClient::Clock::time_point> size_deadline_;
+    std::optional<ControlClient::Clock::time_point> require_deadline_;
+    std::optional<FrameReason> refused_;  // why frames are skipped until require_deadline_
+    std::optional<std::pair<FramePath, FrameReason>> announced_;
+
+    TickTimer ticks_;
+    GstPtr<GstBuffer> last_;  // for repeats
+    bool fresh_ = true;       // the next frame is the first after a start or pause
+    bool discontinuity_ = false;
+    GstClockTime last_pts_ = 0;
+    uint64_t offset_ = 0;
+};
+
+}  // namespace stepscope

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "picture_caps.hpp"
+
+#include <drm_fourcc.h>
+#include <gst/allocators/gstdmabuf.h>
+#include <gst/video/video-info-dma.h>
+
+#include <array>
+
+namespace stepscope {
+namespace {
+
+struct RawFormat {
+    uint32_t fourcc;
+    GstVideoFormat format;
+    uint32_t bytes_per_pixel;
+};
+
+constexpr std::array kRawFormats{
+    RawFormat{DRM_FORMAT_XRGB8888, GST_VIDEO_FORMAT_BGRx, 4},
+    RawFormat{DRM_FORMAT_XBGR8888, GST_VIDEO_FORMAT_RGBx, 4},
+    RawFormat{DRM_FORMAT_XRGB2101010, GST_VIDEO_FORMAT_BGR10x2_LE, 4},
+    RawFormat{DRM_FORMAT_XBGR2101010, GST_VIDEO_FORMAT_RGB10x2_LE, 4},
+    RawFormat{DRM_FORMAT_RGB565, GST_VIDEO_FORMAT_RGB16, 2},
+};
+
+const RawFormat* find_raw(uint32_t fourcc) {
+    for (const RawFormat& raw : kRawFormats) {
+        if (raw.fourcc == fourcc) {
+            return &raw;
+        }
+    }
+    return nullptr;
+}
+
+/** Fields that all caps of a size have; takes the structure. */
+GstStructure* with_size_and_rate(GstStructure* structure, uint32_t width, uint32_t height) {
+    gst_structure_set(structure, "width", G_TYPE_INT, static_cast<int>(width), "height", G_TYPE_INT,
+                      static_cast<int>(height), "framerate", GST_TYPE_FRACTION_RANGE, 0, 1,
+                      G_MAXINT, 1, "pixel-aspect-ratio", GST_TYPE_FRACTION, 1, 1, nullptr);
+    return structure;
+}
+
+}  // namespace
+
+GstPtr<GstCaps> picture_template_caps() {
+    return GstPtr<GstCaps>(gst_caps_from_string(GST_VIDEO_DMA_DRM_CAPS_MAKE
+                                                "; " GST_VIDEO_CAPS_MAKE("{ BGRx, RGBx, BGR10x2_LE,"
+                                                                         " RGB10x2_LE, RGB16 }")));
+}
+
+GstPtr<GstCaps> picture_caps(const PictureFormat& format, bool mapped_only) {
+    GstPtr<GstCaps> caps(gst_caps_new_empty());
+    if (format.memory == MemoryKind::dmabuf && !mapped_only &&
+        format.modifier != DRM_FORMAT_MOD_INVALID) {
+        // Writes linear without its modifier, as caps want it.
+        GstPtr<char> name(gst_video_dma_drm_fourcc_to_string(format.fourcc, format.modifier));
+        if (name) {
+            gst_caps_append_structure_full(
+                caps.get(),
+                with_size_and_rate(
+                    gst_structure_new("video/x-raw", "format", G_TYPE_STRING, "DMA_DRM",
+                                      "drm-format", G_TYPE_STRING, name.get(), nullptr),
+                    format.width, format.height),
+                gst_caps_features_new_single(GST_CAPS_FEATURE_MEMORY_DMABUF));
+        }
+    }
+    if (GstVideoFormat raw = raw_video_format(format); raw != GST_VIDEO_FORMAT_UNKNOWN) {
+        gst_caps_append_structure(
+            caps.get(),
+            with_size_and_rate(gst_structure_new("video/x-raw", "format", G_TYPE_STRING,
+                                                 gst_video_format_to_string(raw), nullptr),
+                               format.width, format.height));
+    }
+    return caps;
+}
+
+GstPtr<GstCaps> sized_template_caps(uint32_t width, uint32_t height) {
+    GstPtr<GstCaps> caps(gst_caps_make_writable(picture_template_caps().release()));
+    gst_caps_set_simple(caps.get(), "width", G_TYPE_INT, static_cast<int>(width), "height",
+                        G_TYPE_INT, static_cast<int>(height), nullptr);
+    return caps;
+}
+
+GstPtr<GstCaps> without_size(const GstCaps* caps) {
+    GstPtr<GstCaps> any(gst_caps_copy(caps));
+    gst_caps_set_simple(any.get(), "width", GST_TYPE_INT_RANGE, 1, G_MAXINT, "height",
+                        GST_TYPE_INT_RANGE, 1, G_MAXINT, nullptr);
+    return any;
+}
+
+GstVideoFormat raw_video_format(const PictureFormat& format) {
+    const RawFormat* raw = find_raw(format.fourcc);
+    return raw != nullptr && format.modifier == DRM_FORMAT_MOD_LINEAR ? raw->format
+                                                                      : GST_VIDEO_FORMAT_UNKNOWN;
+}
+
+uint32_t bytes_per_pixel(uint32_t fourcc) {
+    const RawFormat* raw = find_raw(fourcc);
+    return raw != nullptr ? raw->bytes_per_pixel : 0;
+}
+
+}  // namespace stepscope
