@@ -60,7 +60,9 @@ TaskStatus task_status(pid_t pid, pid_t tid) {
     return status;
 }
 
-bool is_gone(char state) { return state == 0 || state == 'Z' || state == 'X' || state == 'x'; }
+bool is_gone(char state) {
+    return state == 0 || state == 'Z' || state == 'X' || state == 'x';
+}
 
 UniqueFd open_pidfd(pid_t pid) {
     return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
@@ -70,11 +72,16 @@ UniqueFd open_pidfd(pid_t pid) {
 
 const char* to_string(ClockController::StepStatus status) {
     switch (status) {
-        case ClockController::StepStatus::presented: return "presented";
-        case ClockController::StepStatus::no_commit: return "no_commit";
-        case ClockController::StepStatus::exited: return "exited";
-        case ClockController::StepStatus::crashed: return "crashed";
-        case ClockController::StepStatus::cancelled: return "cancelled";
+        case ClockController::StepStatus::presented:
+            return "presented";
+        case ClockController::StepStatus::no_commit:
+            return "no_commit";
+        case ClockController::StepStatus::exited:
+            return "exited";
+        case ClockController::StepStatus::crashed:
+            return "crashed";
+        case ClockController::StepStatus::cancelled:
+            return "cancelled";
     }
     return "unknown";
 }
@@ -121,8 +128,7 @@ Result<ClockController> ClockController::create(const Options& options) {
     }
     controller.notify_read_.reset(ends[0]);
     controller.notify_write_.reset(ends[1]);
-    controller.retry_timer_.reset(
-        ::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    controller.retry_timer_.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
     controller.epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
     if (!controller.retry_timer_ || !controller.epoll_) {
         return fail_errno("can't create the clock controller's event sources");
@@ -132,8 +138,8 @@ Result<ClockController> ClockController::create(const Options& options) {
     event.data.u64 = kNotifyToken;
     int added = ::epoll_ctl(controller.epoll_.get(), EPOLL_CTL_ADD, ends[0], &event);
     event.data.u64 = kRetryToken;
-    added |= ::epoll_ctl(controller.epoll_.get(), EPOLL_CTL_ADD, controller.retry_timer_.get(),
-                         &event);
+    added |=
+        ::epoll_ctl(controller.epoll_.get(), EPOLL_CTL_ADD, controller.retry_timer_.get(), &event);
     if (added != 0) {
         return fail_errno("can't watch the clock controller's event sources");
     }
@@ -171,7 +177,9 @@ bool ClockController::lock() {
     return broken;
 }
 
-void ClockController::unlock() { unlock_page(*page_); }
+void ClockController::unlock() {
+    unlock_page(*page_);
+}
 
 /** With the lock held for what it reads; wakes are sent at once. */
 void ClockController::perform(const Action& action) {
@@ -293,8 +301,8 @@ void ClockController::watch_processes() {
         epoll_event event{};
         event.events = EPOLLIN;
         event.data.u64 = i;
-        if (!watched.pidfd || ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, watched.pidfd.get(),
-                                          &event) != 0) {
+        if (!watched.pidfd ||
+            ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, watched.pidfd.get(), &event) != 0) {
             process_gone(i, -1, process.pid);
             continue;
         }
@@ -310,8 +318,8 @@ void ClockController::process_gone(uint32_t index, int pidfd, pid_t pid) {
         ::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | WNOWAIT | WNOHANG) == 0 &&
         info.si_pid == pid) {
         if (info.si_code == CLD_EXITED) {
-            message = std::format("process {} of the game exited with status {}", pid,
-                                  info.si_status);
+            message =
+                std::format("process {} of the game exited with status {}", pid, info.si_status);
         } else {
             status = StepStatus::crashed;
             message = std::format("process {} of the game was ended by signal {} ({})", pid,
@@ -321,8 +329,7 @@ void ClockController::process_gone(uint32_t index, int pidfd, pid_t pid) {
     watched_.erase(index);
     lock();
     Action action;
-    if (page_->processes[index].state != ProcessState::free &&
-        page_->processes[index].pid == pid) {
+    if (page_->processes[index].state != ProcessState::free && page_->processes[index].pid == pid) {
         free_process_locked(*page_, index);
         page_->asked = 0;
         // Its death may have been noticed before whoever waits for it was woken.
@@ -399,8 +406,7 @@ ClockController::Asleep ClockController::check_threads() const {
     for (uint32_t i = 0; i < slots_in_use(*page_); ++i) {
         const ThreadSlot& slot = page_->threads[i];
         const ThreadState state = slot.state.load();
-        if (state != ThreadState::external &&
-            !(page_->verify && state == ThreadState::waiting)) {
+        if (state != ThreadState::external && !(page_->verify && state == ThreadState::waiting)) {
             continue;
         }
         if (slot.process >= kMaxProcesses || slot.tid <= 0) {
@@ -467,7 +473,9 @@ void ClockController::arm_retry(uint64_t delay_ns) {
     ::timerfd_settime(retry_timer_.get(), 0, &value, nullptr);
 }
 
-uint64_t ClockController::now_ns() const { return page_->now_ns.load(); }
+uint64_t ClockController::now_ns() const {
+    return page_->now_ns.load();
+}
 
 int64_t ClockController::monotonic_ns() const {
     return page_->monotonic_base_ns + static_cast<int64_t>(now_ns());

@@ -32,10 +32,10 @@ struct Action;
 class ClockController {
 public:
     struct Options {
-        int64_t monotonic_base_ns = 1'000'000'000'000;            // 1000 s after "boot"
-        int64_t realtime_base_ns = 1'767'225'600'000'000'000;     // 2026-01-01T00:00:00Z
-        std::optional<uint64_t> seed;                             // random numbers, too
-        uint32_t spin_reads = 100;           // clock reads in one instant that count as a wait…
+        int64_t monotonic_base_ns = 1'000'000'000'000;         // 1000 s after "boot"
+        int64_t realtime_base_ns = 1'767'225'600'000'000'000;  // 2026-01-01T00:00:00Z
+        std::optional<uint64_t> seed;                          // random numbers, too
+        uint32_t spin_reads = 100;             // clock reads in one instant that count as a wait…
         uint32_t spin_advance_ns = 1'000'000;  // …of this length
     };
 
@@ -50,9 +50,9 @@ public:
     struct StepResult {
         uint64_t seq = 0;
         StepStatus status = StepStatus::no_commit;
-        uint64_t now_ns = 0;     // virtual time since the start
-        uint64_t presents = 0;   // of this step
-        std::string message;     // exited, crashed: who and how
+        uint64_t now_ns = 0;    // virtual time since the start
+        uint64_t presents = 0;  // of this step
+        std::string message;    // exited, crashed: who and how
     };
 
     struct Callbacks {

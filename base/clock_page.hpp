@@ -42,8 +42,8 @@ enum class ThreadState : uint32_t {
 enum class WaitKind : uint32_t {
     none = 0,
     sleep,
-    spin,   // read the clock too often: moved on
-    step,   // held until the next step begins
+    spin,  // read the clock too often: moved on
+    step,  // held until the next step begins
     mutex,
     condition,
     semaphore,
@@ -121,12 +121,12 @@ struct ClockPage {
     alignas(64) std::atomic<uint32_t> lock;  // 0, or the owner's tid; kLockContended: waiters
     std::atomic<uint32_t> events;
     std::atomic<StepState> step;
-    uint32_t asked;      // 1: kEventConfirm was sent for this quiescence
-    uint64_t limit_ns;   // T + Δ of the open step
-    uint64_t step_seq;   // counts steps
-    uint32_t runnable;   // threads running, plus processes and threads that are expected
-    uint32_t external;   // threads in state external
-    uint32_t verify;     // 1: a signal was sent; check every thread before time moves
+    uint32_t asked;       // 1: kEventConfirm was sent for this quiescence
+    uint64_t limit_ns;    // T + Δ of the open step
+    uint64_t step_seq;    // counts steps
+    uint32_t runnable;    // threads running, plus processes and threads that are expected
+    uint32_t external;    // threads in state external
+    uint32_t verify;      // 1: a signal was sent; check every thread before time moves
     uint32_t slots_used;  // slots at and beyond this were never used
     uint64_t wakeups;     // counts threads made running: the quiescence's name
     uint64_t presents;    // counts presents

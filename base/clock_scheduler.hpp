@@ -304,11 +304,11 @@ inline void recount_locked(ClockPage& page) {
 }
 
 inline const char* wait_kind_name(WaitKind kind) {
-    constexpr const char* names[] = {"nothing",     "sleep",     "repeated clock reads",
-                                     "next step",   "mutex",     "condition variable",
-                                     "semaphore",   "rwlock",    "barrier",
-                                     "thread join", "futex",     "file descriptors",
-                                     "child",       "a signal",  "timers"};
+    constexpr const char* names[] = {"nothing",     "sleep",    "repeated clock reads",
+                                     "next step",   "mutex",    "condition variable",
+                                     "semaphore",   "rwlock",   "barrier",
+                                     "thread join", "futex",    "file descriptors",
+                                     "child",       "a signal", "timers"};
     const auto index = static_cast<uint32_t>(kind);
     return index < sizeof names / sizeof *names ? names[index] : "unknown";
 }

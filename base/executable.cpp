@@ -109,9 +109,8 @@ Result<ExecutableInfo> inspect_executable(const std::string& path) {
     unsigned char ident[EI_NIDENT] = {};
     const ssize_t size = ::pread(file.get(), ident, sizeof ident, 0);
     if (size >= 2 && ident[0] == '#' && ident[1] == '!') {
-        std::string line = read_text(file.get(), 2, std::min<uint64_t>(
-                                                        static_cast<uint64_t>(status.st_size) - 2,
-                                                        256));
+        std::string line = read_text(
+            file.get(), 2, std::min<uint64_t>(static_cast<uint64_t>(status.st_size) - 2, 256));
         line.resize(std::min(line.find('\n'), line.size()));
         const size_t start = line.find_first_not_of(" \t");
         if (start != std::string::npos) {

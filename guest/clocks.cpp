@@ -182,8 +182,7 @@ STEPSCOPE_EXPORT int nanosleep(const timespec* time, timespec* rest) {
     if (!thread) {
         return real::nanosleep(time, rest);
     }
-    const int error =
-        valid(*time) ? sleep_for(*thread, CLOCK_MONOTONIC, 0, *time, rest) : EINVAL;
+    const int error = valid(*time) ? sleep_for(*thread, CLOCK_MONOTONIC, 0, *time, rest) : EINVAL;
     if (error != 0) {
         errno = error;
         return -1;

@@ -14,7 +14,9 @@ namespace stepscope::guest {
 
 namespace {
 
-bool is_shared(const pthread_cond_t& condition) { return condition.__data.__wrefs & 1; }
+bool is_shared(const pthread_cond_t& condition) {
+    return condition.__data.__wrefs & 1;
+}
 
 clockid_t clock_of(const pthread_cond_t& condition) {
     return condition.__data.__wrefs & 2 ? CLOCK_MONOTONIC : CLOCK_REALTIME;
@@ -161,8 +163,7 @@ STEPSCOPE_EXPORT int cnd_broadcast(cnd_t* condition) {
 }
 
 STEPSCOPE_EXPORT int pthread_barrier_init(pthread_barrier_t* barrier,
-                                          const pthread_barrierattr_t* attributes,
-                                          unsigned count) {
+                                          const pthread_barrierattr_t* attributes, unsigned count) {
     int shared = PTHREAD_PROCESS_PRIVATE;
     if (attributes) {
         ::pthread_barrierattr_getpshared(attributes, &shared);

@@ -19,8 +19,7 @@ uint64_t deadline_of(int timeout_ms) {
  * Blocks until a descriptor is ready, the virtual deadline comes (0) or a signal handler ran.
  * For the result of a wait that ended with the deadline the descriptors are looked at once more.
  */
-int poll_until(Thread& thread, pollfd* fds, nfds_t count, uint64_t deadline,
-               const sigset_t* mask) {
+int poll_until(Thread& thread, pollfd* fds, nfds_t count, uint64_t deadline, const sigset_t* mask) {
     constexpr timespec kAtOnce{};
     int ready = real::ppoll(fds, count, &kAtOnce, mask);
     if (ready != 0) {
@@ -79,8 +78,7 @@ void wait_ready(Thread& thread, int fd, short events) {
 }
 
 template <typename Function>
-int epoll_until(Thread& thread, int fd, uint64_t deadline, const sigset_t* mask,
-                Function collect) {
+int epoll_until(Thread& thread, int fd, uint64_t deadline, const sigset_t* mask, Function collect) {
     for (;;) {
         const int ready = collect();
         if (ready != 0) {
@@ -97,7 +95,9 @@ int epoll_until(Thread& thread, int fd, uint64_t deadline, const sigset_t* mask,
     }
 }
 
-bool is_set(const fd_set* set, int fd) { return set && FD_ISSET(fd, set); }
+bool is_set(const fd_set* set, int fd) {
+    return set && FD_ISSET(fd, set);
+}
 
 int select_until(Thread& thread, int count, fd_set* read, fd_set* write, fd_set* except,
                  uint64_t deadline, const sigset_t* mask) {

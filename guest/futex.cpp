@@ -15,7 +15,9 @@ namespace stepscope::guest {
 
 namespace {
 
-uint32_t load(const uint32_t* word) { return __atomic_load_n(word, __ATOMIC_SEQ_CST); }
+uint32_t load(const uint32_t* word) {
+    return __atomic_load_n(word, __ATOMIC_SEQ_CST);
+}
 
 long failed(int error) {
     errno = error;
@@ -63,22 +65,38 @@ bool apply_operation(uint32_t* word, uint32_t encoded) {
     const auto value = static_cast<uint32_t>(argument);
     do {
         switch (operation) {
-            case FUTEX_OP_SET: changed = value; break;
-            case FUTEX_OP_ADD: changed = old + value; break;
-            case FUTEX_OP_OR: changed = old | value; break;
-            case FUTEX_OP_ANDN: changed = old & ~value; break;
-            default: changed = old ^ value; break;
+            case FUTEX_OP_SET:
+                changed = value;
+                break;
+            case FUTEX_OP_ADD:
+                changed = old + value;
+                break;
+            case FUTEX_OP_OR:
+                changed = old | value;
+                break;
+            case FUTEX_OP_ANDN:
+                changed = old & ~value;
+                break;
+            default:
+                changed = old ^ value;
+                break;
         }
     } while (!__atomic_compare_exchange_n(word, &old, changed, false, __ATOMIC_SEQ_CST,
                                           __ATOMIC_SEQ_CST));
     const auto before = static_cast<int32_t>(old);
     switch (comparison) {
-        case FUTEX_OP_CMP_EQ: return before == compared;
-        case FUTEX_OP_CMP_NE: return before != compared;
-        case FUTEX_OP_CMP_LT: return before < compared;
-        case FUTEX_OP_CMP_LE: return before <= compared;
-        case FUTEX_OP_CMP_GT: return before > compared;
-        default: return before >= compared;
+        case FUTEX_OP_CMP_EQ:
+            return before == compared;
+        case FUTEX_OP_CMP_NE:
+            return before != compared;
+        case FUTEX_OP_CMP_LT:
+            return before < compared;
+        case FUTEX_OP_CMP_LE:
+            return before <= compared;
+        case FUTEX_OP_CMP_GT:
+            return before > compared;
+        default:
+            return before >= compared;
     }
 }
 
@@ -108,15 +126,15 @@ long futex(Thread& thread, uint32_t* word, int operation, uint32_t value, long f
         if (!valid(*time)) {
             return failed(EINVAL);
         }
-        deadline = command == FUTEX_WAIT ? deadline_after(*time)
-                   : deadline_at(
-                         operation & FUTEX_CLOCK_REALTIME ? CLOCK_REALTIME : CLOCK_MONOTONIC,
-                         *time);
+        deadline =
+            command == FUTEX_WAIT
+                ? deadline_after(*time)
+                : deadline_at(operation & FUTEX_CLOCK_REALTIME ? CLOCK_REALTIME : CLOCK_MONOTONIC,
+                              *time);
     }
     if (!(operation & FUTEX_PRIVATE_FLAG) && !(waits && time)) {
         if (waits) {
-            return wait_shared(thread, word, operation, value,
-                               command == FUTEX_WAIT ? 0 : third);
+            return wait_shared(thread, word, operation, value, command == FUTEX_WAIT ? 0 : third);
         }
         // Wakes both kinds: a timed wait on a shared word waits in the library's queues.
         const long woken = real::syscall(SYS_futex, word, operation, value, fourth, second, third);
@@ -131,8 +149,7 @@ long futex(Thread& thread, uint32_t* word, int operation, uint32_t value, long f
         case FUTEX_WAIT:
             return wait_private(thread, word, value, UINT32_MAX, deadline);
         case FUTEX_WAIT_BITSET:
-            return third == 0 ? failed(EINVAL)
-                              : wait_private(thread, word, value, third, deadline);
+            return third == 0 ? failed(EINVAL) : wait_private(thread, word, value, third, deadline);
         case FUTEX_WAKE:
             return wake_private(word, value, UINT32_MAX);
         case FUTEX_WAKE_BITSET:
@@ -154,8 +171,7 @@ long futex(Thread& thread, uint32_t* word, int operation, uint32_t value, long f
             const bool also = apply_operation(second, third);
             uint32_t woken = wake_waiters(locked, word, Space::futex, value);
             if (also) {
-                woken += wake_waiters(locked, second, Space::futex,
-                                      static_cast<uint32_t>(fourth));
+                woken += wake_waiters(locked, second, Space::futex, static_cast<uint32_t>(fourth));
             }
             return woken;
         }
@@ -174,7 +190,7 @@ struct WaitV {
 
 /** futex_waitv: index of the word that was woken. */
 long wait_for_any(Thread& thread, const WaitV* words, uint32_t count, uint32_t flags,
-                 const timespec* time, clockid_t clock) {
+                  const timespec* time, clockid_t clock) {
     constexpr uint32_t kMaxWords = 128;  // the kernel's own limit
     if (count == 0 || count > kMaxWords || flags != 0 || (time && !valid(*time))) {
         return failed(EINVAL);
@@ -237,15 +253,13 @@ STEPSCOPE_EXPORT long syscall(long number, ...) {
                          static_cast<uint32_t>(a[5]));
         case SYS_futex_waitv:
             return wait_for_any(*thread, reinterpret_cast<const WaitV*>(a[0]),
-                               static_cast<uint32_t>(a[1]), static_cast<uint32_t>(a[2]),
-                               reinterpret_cast<const timespec*>(a[3]),
-                               static_cast<clockid_t>(a[4]));
+                                static_cast<uint32_t>(a[1]), static_cast<uint32_t>(a[2]),
+                                reinterpret_cast<const timespec*>(a[3]),
+                                static_cast<clockid_t>(a[4]));
         case SYS_clock_gettime:
-            return ::clock_gettime(static_cast<clockid_t>(a[0]),
-                                   reinterpret_cast<timespec*>(a[1]));
+            return ::clock_gettime(static_cast<clockid_t>(a[0]), reinterpret_cast<timespec*>(a[1]));
         case SYS_gettimeofday:
-            return ::gettimeofday(reinterpret_cast<timeval*>(a[0]),
-                                  reinterpret_cast<void*>(a[1]));
+            return ::gettimeofday(reinterpret_cast<timeval*>(a[0]), reinterpret_cast<void*>(a[1]));
 #ifdef SYS_time
         case SYS_time:
             return ::time(reinterpret_cast<time_t*>(a[0]));

@@ -46,8 +46,7 @@ ClockPage* map_page(int fd) {
         static_cast<size_t>(status.st_size) < sizeof(ClockPage)) {
         return nullptr;
     }
-    void* memory =
-        ::mmap(nullptr, sizeof(ClockPage), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void* memory = ::mmap(nullptr, sizeof(ClockPage), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (memory == MAP_FAILED) {
         return nullptr;
     }
@@ -135,14 +134,16 @@ struct Bucket {
 constinit Bucket buckets[kBuckets];
 
 Bucket& bucket_of(const void* key, Space space) {
-    const uint64_t hash = mix(reinterpret_cast<uint64_t>(key) ^
-                              (static_cast<uint64_t>(space) << 56));
+    const uint64_t hash =
+        mix(reinterpret_cast<uint64_t>(key) ^ (static_cast<uint64_t>(space) << 56));
     return buckets[hash % kBuckets];
 }
 
 }  // namespace
 
-Thread& self() { return thread_self; }
+Thread& self() {
+    return thread_self;
+}
 
 Thread* current() {
     if (started.load(std::memory_order_acquire) != kStarted) [[unlikely]] {
@@ -265,8 +266,7 @@ void dequeue(Locked&, WaitNode& node) {
     bucket.waiters.fetch_sub(1, std::memory_order_relaxed);
 }
 
-uint32_t wake_waiters(Locked& locked, const void* key, Space space, uint32_t count,
-                      uint32_t bits) {
+uint32_t wake_waiters(Locked& locked, const void* key, Space space, uint32_t count, uint32_t bits) {
     uint32_t woken = 0;
     WaitNode* next = nullptr;
     for (WaitNode* node = bucket_of(key, space).first; node && woken < count; node = next) {
@@ -292,8 +292,7 @@ uint32_t wake_waiters(Locked& locked, const void* key, Space space, uint32_t cou
 uint32_t requeue_waiters(Locked& locked, const void* from, const void* to, uint32_t count) {
     uint32_t moved = 0;
     WaitNode* next = nullptr;
-    for (WaitNode* node = bucket_of(from, Space::futex).first; node && moved < count;
-         node = next) {
+    for (WaitNode* node = bucket_of(from, Space::futex).first; node && moved < count; node = next) {
         next = node->next;
         if (node->key != from || node->space != Space::futex || from == to) {
             continue;

@@ -45,8 +45,12 @@ extern constinit Process process;
 /** The calling thread, registered; nullptr where there is no clock page (or no more thread). */
 Thread* current();
 
-inline ThreadSlot& slot_of(const Thread& thread) { return process.page->threads[thread.slot]; }
-inline uint64_t now() { return process.page->now_ns.load(std::memory_order_acquire); }
+inline ThreadSlot& slot_of(const Thread& thread) {
+    return process.page->threads[thread.slot];
+}
+inline uint64_t now() {
+    return process.page->now_ns.load(std::memory_order_acquire);
+}
 
 /** The page's lock with all signals blocked, so that a handler can't meet it held by itself.
  * Wakes go out after it is released. */

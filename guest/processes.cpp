@@ -39,9 +39,8 @@ void before_fork() {
     block_signals(signals);
     lock_page(*process.page, self().tid);
     pending_fork.signals = signals;
-    pending_fork.index =
-        expect_process_locked(*process.page, process.pid, 0,
-                              thread ? child_stream(*thread) : mix(process.pid));
+    pending_fork.index = expect_process_locked(*process.page, process.pid, 0,
+                                               thread ? child_stream(*thread) : mix(process.pid));
     if (pending_fork.index != kNone) {
         pending_fork.generation = process.page->processes[pending_fork.index].generation;
     }
@@ -263,7 +262,9 @@ STEPSCOPE_EXPORT pid_t fork() {
 }
 
 /** A child of vfork borrows its parent's memory, thread and all; fork's has its own. */
-STEPSCOPE_EXPORT pid_t vfork() { return ::fork(); }
+STEPSCOPE_EXPORT pid_t vfork() {
+    return ::fork();
+}
 
 STEPSCOPE_EXPORT int posix_spawn(pid_t* pid, const char* path,
                                  const posix_spawn_file_actions_t* actions,
@@ -339,16 +340,18 @@ STEPSCOPE_EXPORT pid_t wait4(pid_t pid, int* status, int options, rusage* usage)
         return real::wait4(pid, status, options, usage);
     }
     const pid_t done = real::wait4(pid, status, options | WNOHANG, usage);
-    return done != 0 ? done : wait_for_child(*thread, [&] {
-        return real::wait4(pid, status, options, usage);
-    });
+    return done != 0
+               ? done
+               : wait_for_child(*thread, [&] { return real::wait4(pid, status, options, usage); });
 }
 
 STEPSCOPE_EXPORT pid_t waitpid(pid_t pid, int* status, int options) {
     return ::wait4(pid, status, options, nullptr);
 }
 
-STEPSCOPE_EXPORT pid_t wait(int* status) { return ::wait4(-1, status, 0, nullptr); }
+STEPSCOPE_EXPORT pid_t wait(int* status) {
+    return ::wait4(-1, status, 0, nullptr);
+}
 
 STEPSCOPE_EXPORT pid_t wait3(int* status, int options, rusage* usage) {
     return ::wait4(-1, status, options, usage);

@@ -38,8 +38,8 @@ ssize_t read_cookie(void*, char* buffer, size_t size) {
 }
 
 FILE* open_random_stream(const char* mode) {
-    return ::fopencookie(nullptr, mode, {.read = read_cookie, .write = nullptr, .seek = nullptr,
-                                         .close = nullptr});
+    return ::fopencookie(
+        nullptr, mode, {.read = read_cookie, .write = nullptr, .seek = nullptr, .close = nullptr});
 }
 
 }  // namespace
@@ -55,7 +55,9 @@ uint64_t child_stream(Thread& thread) {
     return mix(thread.random_key ^ mix(++thread.random_children + 0x517cc1b727220a95));
 }
 
-bool seeded() { return process.page && process.page->seeded; }
+bool seeded() {
+    return process.page && process.page->seeded;
+}
 
 void fill_random(Thread& thread, void* buffer, size_t size) {
     auto* bytes = static_cast<char*>(buffer);
@@ -131,29 +133,29 @@ STEPSCOPE_EXPORT uint32_t arc4random_uniform(uint32_t bound) {
     return bound ? static_cast<uint32_t>(value % bound) : 0;
 }
 
-#define STEPSCOPE_OPEN(name)                                          \
-    STEPSCOPE_EXPORT int name(const char* path, int flags, ...) {     \
-        va_list list;                                                 \
-        va_start(list, flags);                                        \
-        const bool create = flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY));  \
-        const mode_t mode = create ? va_arg(list, mode_t) : 0;        \
-        va_end(list);                                                 \
-        current();                                                    \
-        return remember_random(path, real::name(path, flags, mode));  \
+#define STEPSCOPE_OPEN(name)                                                \
+    STEPSCOPE_EXPORT int name(const char* path, int flags, ...) {           \
+        va_list list;                                                       \
+        va_start(list, flags);                                              \
+        const bool create = flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY)); \
+        const mode_t mode = create ? va_arg(list, mode_t) : 0;              \
+        va_end(list);                                                       \
+        current();                                                          \
+        return remember_random(path, real::name(path, flags, mode));        \
     }
 STEPSCOPE_OPEN(open)
 STEPSCOPE_OPEN(open64)
 #undef STEPSCOPE_OPEN
 
-#define STEPSCOPE_OPENAT(name)                                                    \
-    STEPSCOPE_EXPORT int name(int directory, const char* path, int flags, ...) {  \
-        va_list list;                                                             \
-        va_start(list, flags);                                                    \
-        const bool create = flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY));              \
-        const mode_t mode = create ? va_arg(list, mode_t) : 0;                    \
-        va_end(list);                                                             \
-        current();                                                                \
-        return remember_random(path, real::name(directory, path, flags, mode));   \
+#define STEPSCOPE_OPENAT(name)                                                   \
+    STEPSCOPE_EXPORT int name(int directory, const char* path, int flags, ...) { \
+        va_list list;                                                            \
+        va_start(list, flags);                                                   \
+        const bool create = flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY));      \
+        const mode_t mode = create ? va_arg(list, mode_t) : 0;                   \
+        va_end(list);                                                            \
+        current();                                                               \
+        return remember_random(path, real::name(directory, path, flags, mode));  \
     }
 STEPSCOPE_OPENAT(openat)
 STEPSCOPE_OPENAT(openat64)

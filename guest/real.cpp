@@ -26,8 +26,7 @@ void* find_condition(const char* name) {
 }  // namespace
 
 void resolve() {
-#define STEPSCOPE_RESOLVE(name) \
-    name = reinterpret_cast<decltype(name)>(dlsym(RTLD_NEXT, #name));
+#define STEPSCOPE_RESOLVE(name) name = reinterpret_cast<decltype(name)>(dlsym(RTLD_NEXT, #name));
     STEPSCOPE_REAL_FUNCTIONS(STEPSCOPE_RESOLVE)
 #undef STEPSCOPE_RESOLVE
 #define STEPSCOPE_RESOLVE(name) name = reinterpret_cast<decltype(name)>(find_condition(#name));

@@ -52,12 +52,13 @@ int acquire(Thread& thread, const void* object, Space space, WaitKind kind, uint
 bool owned_by_self(const pthread_mutex_t& mutex) {
     constexpr int kKindMask = 3;  // normal, recursive, errorcheck, adaptive
     const int kind = mutex.__data.__kind & kKindMask;
-    return kind == PTHREAD_MUTEX_ERRORCHECK &&
-           mutex.__data.__owner == static_cast<int>(self().tid);
+    return kind == PTHREAD_MUTEX_ERRORCHECK && mutex.__data.__owner == static_cast<int>(self().tid);
 }
 
 /** Shared between processes: the waker may be one that can't see this process' queues. */
-bool is_shared(const pthread_mutex_t& mutex) { return mutex.__data.__kind & 128; }
+bool is_shared(const pthread_mutex_t& mutex) {
+    return mutex.__data.__kind & 128;
+}
 
 int lock_mutex_until(Thread& thread, pthread_mutex_t* mutex, uint64_t deadline) {
     const int result = real::pthread_mutex_trylock(mutex);
@@ -92,9 +93,9 @@ int wait_semaphore_until(Thread& thread, sem_t* semaphore, uint64_t deadline) {
 int read_lock_until(Thread& thread, pthread_rwlock_t* lock, uint64_t deadline) {
     const auto attempt = [&] { return real::pthread_rwlock_tryrdlock(lock); };
     const int result = attempt();
-    return result != EBUSY ? result
-                           : acquire(thread, lock, Space::rwlock, WaitKind::rwlock, deadline,
-                                     false, attempt);
+    return result != EBUSY
+               ? result
+               : acquire(thread, lock, Space::rwlock, WaitKind::rwlock, deadline, false, attempt);
 }
 
 int write_lock_until(Thread& thread, pthread_rwlock_t* lock, uint64_t deadline) {
@@ -189,10 +190,10 @@ STEPSCOPE_EXPORT int sem_wait(sem_t* semaphore) {
         return real::sem_wait(semaphore);
     }
     if (is_shared_semaphore(semaphore)) {
-        return real::sem_trywait(semaphore) == 0
-                   ? 0
-                   : externally(*thread, WaitKind::semaphore,
-                                [&] { return real::sem_wait(semaphore); });
+        return real::sem_trywait(semaphore) == 0 ? 0
+                                                 : externally(*thread, WaitKind::semaphore, [&] {
+                                                       return real::sem_wait(semaphore);
+                                                   });
     }
     return wait_semaphore_until(*thread, semaphore, kNever);
 }
@@ -291,6 +292,5 @@ STEPSCOPE_EXPORT int mtx_unlock(mtx_t* mutex) {
     if (!process.page) {
         return real::mtx_unlock(mutex);
     }
-    return unlock_mutex(reinterpret_cast<pthread_mutex_t*>(mutex)) == 0 ? thrd_success
-                                                                        : thrd_error;
+    return unlock_mutex(reinterpret_cast<pthread_mutex_t*>(mutex)) == 0 ? thrd_success : thrd_error;
 }

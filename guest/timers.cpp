@@ -55,7 +55,11 @@ void fire(const Timer& timer, uint32_t index) {
         write_one(timer.fd);
         return;
     }
-    const int notify = timer.kind == TimerKind::alarm ? SIGEV_SIGNAL : timer.event.sigev_notify;
+    if (timer.kind == TimerKind::alarm) {
+        raw_syscall(SYS_kill, process.pid, SIGALRM);
+        return;
+    }
+    const int notify = timer.event.sigev_notify;
     if (notify == SIGEV_THREAD) {
         auto* event = static_cast<ThreadEvent*>(::malloc(sizeof(ThreadEvent)));
         if (!event) {
@@ -74,21 +78,15 @@ void fire(const Timer& timer, uint32_t index) {
         return;
     }
     siginfo_t info{};
-    if (timer.kind == TimerKind::alarm) {
-        info.si_signo = SIGALRM;
-        info.si_code = SI_KERNEL;
-    } else {
-        info.si_signo = timer.event.sigev_signo;
-        info.si_code = SI_TIMER;
-        info.si_timerid = static_cast<int>(index);
-        info.si_value = timer.event.sigev_value;
-    }
+    info.si_signo = timer.event.sigev_signo;
+    info.si_code = SI_TIMER;
+    info.si_timerid = static_cast<int>(index);
+    info.si_value = timer.event.sigev_value;
     if (notify == SIGEV_THREAD_ID) {
         raw_syscall(SYS_rt_tgsigqueueinfo, process.pid, timer.event._sigev_un._tid, info.si_signo,
                     reinterpret_cast<long>(&info));
     } else {
-        raw_syscall(SYS_rt_sigqueueinfo, process.pid, info.si_signo,
-                    reinterpret_cast<long>(&info));
+        raw_syscall(SYS_rt_sigqueueinfo, process.pid, info.si_signo, reinterpret_cast<long>(&info));
     }
 }
 

@@ -48,7 +48,9 @@ timespec later(clockid_t clock, long ns) {
     return {time.tv_sec + ns / 1'000'000'000, ns % 1'000'000'000};
 }
 
-timespec span(long ns) { return {ns / 1'000'000'000, ns % 1'000'000'000}; }
+timespec span(long ns) {
+    return {ns / 1'000'000'000, ns % 1'000'000'000};
+}
 
 void reads() {
     const auto read = [](const char* name, clockid_t clock) {
@@ -72,8 +74,8 @@ void reads() {
     report("time", 0, ::time(nullptr));
     report("clock", 0, ::clock());
     timespec utc{};
-    report("timespec_get", ::timespec_get(&utc, TIME_UTC),
-           utc.tv_sec * 1'000'000'000 + utc.tv_nsec);
+    const int base = ::timespec_get(&utc, TIME_UTC);
+    report("timespec_get", base, utc.tv_sec * 1'000'000'000 + utc.tv_nsec);
     timespec raw{};
     ::syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &raw);
     report("syscall", 0, raw.tv_sec * 1'000'000'000 + raw.tv_nsec);
@@ -372,7 +374,7 @@ void descriptors() {
 
 void timers() {
     const int fd = ::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
-    const itimerspec periodic{span(10 * kMs), span(25 * kMs)};
+    const itimerspec periodic{.it_interval = span(25 * kMs), .it_value = span(10 * kMs)};
     ::timerfd_settime(fd, 0, &periodic, nullptr);
     itimerspec value{};
     ::timerfd_gettime(fd, &value);
@@ -403,7 +405,7 @@ void timers() {
     ::close(absolute);
 
     static timespec rung;
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = [](int) { ::clock_gettime(CLOCK_MONOTONIC, &rung); };
     ::sigaction(SIGALRM, &action, nullptr);
     measure("alarm", [] {
@@ -501,7 +503,10 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "usage: clock_program SCENARIO\n");
         return 2;
     }
-    std::string name = argv[1];
+    const std::string name = argv[1];
+    if (name == "nap") {
+        return ::usleep(static_cast<useconds_t>(std::atoi(argv[2])));
+    }
     if (const auto found = scenarios.find(name); found != scenarios.end()) {
         found->second();
     } else if (!run_threaded_scenario(name)) {

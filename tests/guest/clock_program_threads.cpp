@@ -27,8 +27,8 @@ void work(unsigned amount) {
 }
 
 /**
- * Two producers with periods of their own, a consumer that waits with a timeout and a sleeper. Every
- * thread computes for a while, so that on a loaded machine they finish in any order.
+ * Two producers with periods of their own, a consumer that waits with a timeout and a sleeper.
+ * Every thread computes for a while, so that on a loaded machine they finish in any order.
  */
 void producers() {
     std::mutex mutex;
@@ -159,6 +159,9 @@ void present() {
 }
 
 void children() {
+    char path[4096] = {};
+    (void)!::readlink("/proc/self/exe", path, sizeof path - 1);
+    const std::string program = path;
     measure("fork", [] {
         const pid_t child = ::fork();
         if (child == 0) {
@@ -172,7 +175,7 @@ void children() {
     measure("vfork_exec", [] {
         const pid_t child = ::vfork();
         if (child == 0) {
-            ::execl("/bin/sleep", "sleep", "0.25", nullptr);
+            ::execl("/proc/self/exe", "clock_program", "nap", "250000", nullptr);
             ::_exit(1);
         }
         int status = 0;
@@ -180,18 +183,20 @@ void children() {
         return WEXITSTATUS(status);
     });
     measure("posix_spawn", [] {
-        char name[] = "sleep";
-        char time[] = "0.125";
-        char* arguments[] = {name, time, nullptr};
+        char name[] = "clock_program";
+        char scenario[] = "nap";
+        char time[] = "125000";
+        char* arguments[] = {name, scenario, time, nullptr};
         pid_t child = 0;
-        ::posix_spawn(&child, "/bin/sleep", nullptr, nullptr, arguments, environ);
+        ::posix_spawn(&child, "/proc/self/exe", nullptr, nullptr, arguments, environ);
         int status = 0;
         ::waitpid(child, &status, 0);
         return WEXITSTATUS(status);
     });
-    measure("system", [] { return WEXITSTATUS(::system("sleep 0.5; exit 3")); });
-    measure("popen", [] {
-        FILE* stream = ::popen("sleep 0.75; echo 5", "r");
+    measure("system",
+            [&] { return WEXITSTATUS(::system((program + " nap 500000; exit 3").c_str())); });
+    measure("popen", [&] {
+        FILE* stream = ::popen((program + " nap 750000").c_str(), "r");
         return WEXITSTATUS(::pclose(stream));
     });
     // Sleeps at the same time in two processes: the clock is one.
@@ -242,7 +247,7 @@ void endings() {
     detached.detach();
     measure("after", [] { return ::usleep(10'000); });
     // A signal for a thread that waits.
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = [](int) { ::usleep(1'500); };
     ::sigaction(SIGUSR1, &action, nullptr);
     const pthread_t self = pthread_self();
