@@ -31,33 +31,17 @@ constexpr uint64_t kRetryToken = UINT64_MAX - 1;
 constexpr uint64_t kLockPatienceNs = 20'000'000;
 constexpr uint32_t kLockRounds = 50;
 
-/** What /proc/PID/task/TID/stat says: state letter and, with it, the start time; 0 if gone. */
-struct TaskStatus {
-    char state = 0;
-    uint64_t start_time = 0;
-};
+UniqueFd open_task(pid_t pid, pid_t tid) {
+    const std::string path = std::format("/proc/{}/task/{}/stat", pid, tid);
+    return UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+}
 
-TaskStatus task_status(pid_t pid, pid_t tid) {
-    std::array<char, 64> path{};
-    std::snprintf(path.data(), path.size(), "/proc/%d/task/%d/stat", pid, tid);
-    UniqueFd file(::open(path.data(), O_RDONLY | O_CLOEXEC));
-    if (!file) {
-        return {};
-    }
-    std::array<char, 1024> text{};
-    const ssize_t size = ::read(file.get(), text.data(), text.size() - 1);
+/** The letter after the name, which is in parentheses and may hold anything; 0 if it is gone. */
+char task_state(int file) {
+    std::array<char, 128> text{};
+    const ssize_t size = ::pread(file, text.data(), text.size() - 1, 0);
     const char* at = size > 0 ? std::strrchr(text.data(), ')') : nullptr;
-    if (!at || at[1] == 0 || at[2] == 0) {
-        return {};
-    }
-    TaskStatus status;
-    status.state = at[2];
-    int field = 2;
-    for (++at; *at && field < 22; ++at) {
-        field += *at == ' ';
-    }
-    status.start_time = std::strtoull(at, nullptr, 10);
-    return status;
+    return at && at[1] != 0 ? at[2] : '\0';
 }
 
 bool is_gone(char state) {
@@ -165,7 +149,7 @@ bool ClockController::lock() {
     uint32_t rounds = 0;
     while (!lock_page(*page_, tid, kLockPatienceNs, &seen)) {
         const auto owner = static_cast<pid_t>(seen & ~kLockContended);
-        if (is_gone(task_status(owner, owner).state) || ++rounds > kLockRounds) {
+        if (is_gone(task_state(open_task(owner, owner).get())) || ++rounds > kLockRounds) {
             // Killed while it held the lock, or stopped, or hostile. Nobody else breaks it.
             broken = page_->lock.compare_exchange_strong(seen, 0) || broken;
             futex_wake(page_->lock);
@@ -327,6 +311,7 @@ void ClockController::process_gone(uint32_t index, int pidfd, pid_t pid) {
         }
     }
     watched_.erase(index);
+    std::erase_if(tasks_, [&](const auto& task) { return task.second.pid == pid; });
     lock();
     Action action;
     if (page_->processes[index].state != ProcessState::free && page_->processes[index].pid == pid) {
@@ -402,7 +387,7 @@ void ClockController::recheck() {
     }
 }
 
-ClockController::Asleep ClockController::check_threads() const {
+ClockController::Asleep ClockController::check_threads() {
     for (uint32_t i = 0; i < slots_in_use(*page_); ++i) {
         const ThreadSlot& slot = page_->threads[i];
         const ThreadState state = slot.state.load();
@@ -412,7 +397,12 @@ ClockController::Asleep ClockController::check_threads() const {
         if (slot.process >= kMaxProcesses || slot.tid <= 0) {
             return Asleep::no;
         }
-        const char letter = task_status(page_->processes[slot.process].pid, slot.tid).state;
+        const pid_t pid = page_->processes[slot.process].pid;
+        TaskFile& task = tasks_[i];
+        if (task.pid != pid || task.tid != slot.tid || task.generation != slot.generation) {
+            task = {open_task(pid, slot.tid), pid, slot.tid, slot.generation};
+        }
+        const char letter = task_state(task.file.get());
         if (letter != 'S' && !is_gone(letter)) {
             return Asleep::no;
         }
@@ -442,13 +432,15 @@ void ClockController::confirm() {
         arm_retry(std::min<uint64_t>(1'000'000, 20'000u << std::min(retries_++, 6u)));
         return;
     }
-    if (callbacks_.on_quiescent && !callbacks_.on_quiescent()) {
-        return;
-    }
-    // What the callback did (flush a reply) may have woken somebody.
-    if (check_threads() == Asleep::no) {
-        arm_retry(20'000);
-        return;
+    if (callbacks_.on_quiescent) {
+        if (!callbacks_.on_quiescent()) {
+            return;
+        }
+        // What the callback did (flush a reply) may have woken somebody.
+        if (check_threads() == Asleep::no) {
+            arm_retry(20'000);
+            return;
+        }
     }
     retries_ = 0;
     lock();

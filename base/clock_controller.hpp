@@ -133,6 +133,13 @@ private:
         uint32_t generation = 0;
         pid_t pid = 0;
     };
+    /** A thread's entry in /proc, kept open: looking again is one system call. */
+    struct TaskFile {
+        UniqueFd file;
+        pid_t pid = 0;
+        pid_t tid = 0;
+        uint32_t generation = 0;
+    };
     enum class Asleep { yes, no };
 
     ClockController() = default;
@@ -142,7 +149,7 @@ private:
     void watch_processes();
     void process_gone(uint32_t index, int pidfd, pid_t pid);
     void confirm();
-    Asleep check_threads() const;
+    Asleep check_threads();
     void arm_retry(uint64_t delay_ns);
     void finish(StepStatus status, std::string message);
 
@@ -154,6 +161,7 @@ private:
     UniqueFd epoll_;
     Callbacks callbacks_;
     std::map<uint32_t, Watched> watched_;  // by index into the page's processes
+    std::map<uint32_t, TaskFile> tasks_;   // by slot
     bool open_ = false;
     bool had_process_ = false;
     uint64_t presents_before_ = 0;
