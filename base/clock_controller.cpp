@@ -31,8 +31,8 @@ constexpr uint64_t kRetryToken = UINT64_MAX - 1;
 constexpr uint64_t kLockPatienceNs = 20'000'000;
 constexpr uint32_t kLockRounds = 50;
 
-UniqueFd open_task(pid_t pid, pid_t tid) {
-    const std::string path = std::format("/proc/{}/task/{}/stat", pid, tid);
+UniqueFd open_task(pid_t pid, pid_t tid, const char* name) {
+    const std::string path = std::format("/proc/{}/task/{}/{}", pid, tid, name);
     return UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
 }
 
@@ -42,6 +42,17 @@ char task_state(int file) {
     const ssize_t size = ::pread(file, text.data(), text.size() - 1, 0);
     const char* at = size > 0 ? std::strrchr(text.data(), ')') : nullptr;
     return at && at[1] != 0 ? at[2] : '\0';
+}
+
+/**
+ * The letter S alone is not enough: a thread that has announced its sleep, but was preempted or
+ * still looks whether it has to, shows it too. To print the system call that a thread is in, the
+ * kernel makes sure that the thread is off its processor; else it prints "running". Without the
+ * right to read that, the letter has to do.
+ */
+bool is_off_cpu(int file) {
+    std::array<char, 8> text{};
+    return ::pread(file, text.data(), text.size(), 0) <= 0 || text[0] != 'r';
 }
 
 bool is_gone(char state) {
@@ -149,7 +160,7 @@ bool ClockController::lock() {
     uint32_t rounds = 0;
     while (!lock_page(*page_, tid, kLockPatienceNs, &seen)) {
         const auto owner = static_cast<pid_t>(seen & ~kLockContended);
-        if (is_gone(task_state(open_task(owner, owner).get())) || ++rounds > kLockRounds) {
+        if (is_gone(task_state(open_task(owner, owner, "stat").get())) || ++rounds > kLockRounds) {
             // Killed while it held the lock, or stopped, or hostile. Nobody else breaks it.
             broken = page_->lock.compare_exchange_strong(seen, 0) || broken;
             futex_wake(page_->lock);
@@ -400,10 +411,11 @@ ClockController::Asleep ClockController::check_threads() {
         const pid_t pid = page_->processes[slot.process].pid;
         TaskFile& task = tasks_[i];
         if (task.pid != pid || task.tid != slot.tid || task.generation != slot.generation) {
-            task = {open_task(pid, slot.tid), pid, slot.tid, slot.generation};
+            task = {open_task(pid, slot.tid, "stat"), open_task(pid, slot.tid, "syscall"), pid,
+                    slot.tid, slot.generation};
         }
-        const char letter = task_state(task.file.get());
-        if (letter != 'S' && !is_gone(letter)) {
+        const char letter = task_state(task.stat.get());
+        if (!is_gone(letter) && (letter != 'S' || !is_off_cpu(task.syscall.get()))) {
             return Asleep::no;
         }
     }

@@ -135,7 +135,8 @@ private:
     };
     /** A thread's entry in /proc, kept open: looking again is one system call. */
     struct TaskFile {
-        UniqueFd file;
+        UniqueFd stat;
+        UniqueFd syscall;
         pid_t pid = 0;
         pid_t tid = 0;
         uint32_t generation = 0;

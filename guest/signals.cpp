@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 
@@ -16,6 +17,7 @@ namespace {
 
 void expect_signal() {
     if (current()) {
+        wait_until_asleep();
         Locked locked;
         process.page->verify = 1;
     }
@@ -29,7 +31,52 @@ auto wait_for_signal(Thread& thread, Function function) {
     return result;
 }
 
+/** "/proc/self/task/TID/syscall" starts with "running" unless the thread is off its processor. */
+bool is_asleep(int32_t tid) {
+    char path[48] = "/proc/self/task/";
+    char* end = path + 16;
+    char digits[12];
+    int count = 0;
+    for (int32_t rest = tid; rest > 0; rest /= 10) {
+        digits[count++] = static_cast<char>('0' + rest % 10);
+    }
+    while (count > 0) {
+        *end++ = digits[--count];
+    }
+    for (const char* tail = "/syscall"; *tail; ++tail) {
+        *end++ = *tail;
+    }
+    *end = 0;
+    const long fd =
+        raw_syscall(SYS_openat, AT_FDCWD, reinterpret_cast<long>(path), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return true;
+    }
+    char first = 0;
+    const long size = raw_syscall(SYS_read, fd, reinterpret_cast<long>(&first), 1);
+    raw_syscall(SYS_close, fd);
+    return size <= 0 || first != 'r';
+}
+
 }  // namespace
+
+void wait_until_asleep() {
+    const ClockPage& page = *process.page;
+    for (uint32_t i = 0; i < slots_in_use(page); ++i) {
+        const ThreadSlot& slot = page.threads[i];
+        constexpr int kPatience = 1000;
+        for (int turn = 0; turn < kPatience; ++turn) {
+            const ThreadState state = slot.state.load();
+            if (slot.process != process.index || slot.tid <= 0 ||
+                slot.tid == static_cast<int32_t>(self().tid) ||
+                (state != ThreadState::waiting && state != ThreadState::external) ||
+                is_asleep(slot.tid)) {
+                break;
+            }
+            real::sched_yield();
+        }
+    }
+}
 
 }  // namespace stepscope::guest
 

@@ -55,6 +55,7 @@ void fire(const Timer& timer, uint32_t index) {
         write_one(timer.fd);
         return;
     }
+    wait_until_asleep();
     if (timer.kind == TimerKind::alarm) {
         raw_syscall(SYS_kill, process.pid, SIGALRM);
         return;
