@@ -11,6 +11,9 @@ namespace stepscope::guest {
 
 namespace {
 
+constexpr int kMaxProtected = 4096;
+constinit std::atomic<bool> protected_fds[kMaxProtected];
+
 uint64_t deadline_of(int timeout_ms) {
     return timeout_ms < 0 ? kNever : deadline_after(uint64_t(timeout_ms) * 1'000'000);
 }
@@ -162,6 +165,17 @@ Thread* reader(int fd, short events) {
 }
 
 }  // namespace
+
+void protect_fd(int fd, bool on) {
+    if (fd >= 0 && fd < kMaxProtected) {
+        protected_fds[fd].store(on, std::memory_order_relaxed);
+    }
+}
+
+bool is_library_fd(int fd) {
+    return fd == process.page_fd || fd == process.notify_fd ||
+           (fd >= 0 && fd < kMaxProtected && protected_fds[fd].load(std::memory_order_relaxed));
+}
 
 }  // namespace stepscope::guest
 
@@ -321,7 +335,7 @@ STEPSCOPE_EXPORT int accept(int fd, sockaddr* address, socklen_t* length) {
 STEPSCOPE_EXPORT int close(int fd) {
     if (current() && fd >= 0) {
         // Programs that close all descriptors that they don't know must not lose the clock's.
-        if (fd == process.page_fd || fd == process.notify_fd) {
+        if (is_library_fd(fd)) {
             return 0;
         }
         forget_random_fd(fd);
@@ -335,25 +349,10 @@ STEPSCOPE_EXPORT int close_range(unsigned first, unsigned last, int flags) {
         return real::close_range(first, last, flags);
     }
     // Around every descriptor of the library, lowest first.
-    const auto is_ours = [](unsigned fd) {
-        const auto number = static_cast<int>(fd);
-        if (number == process.page_fd || number == process.notify_fd) {
-            return true;
-        }
-        const ClockPage& page = *process.page;
-        for (uint32_t i = 0; i < slots_in_use(page); ++i) {
-            if (page.threads[i].process == process.index &&
-                page.threads[i].state.load() != ThreadState::free &&
-                page.threads[i].wake_fd == number) {
-                return true;
-            }
-        }
-        return false;
-    };
-    constexpr unsigned kHighest = 65536;
+    constexpr unsigned kHighest = 4096;
     unsigned start = first;
     for (unsigned fd = first; fd <= last && fd < kHighest; ++fd) {
-        if (is_ours(fd)) {
+        if (is_library_fd(static_cast<int>(fd))) {
             if (fd > start) {
                 real::close_range(start, fd - 1, flags);
             }

@@ -426,6 +426,7 @@ void enter_external(Thread& thread, WaitKind kind, uint64_t deadline_ns) {
             } else {
                 raw_syscall(SYS_close, fd);
             }
+            protect_fd(thread.wake_fd, true);
         }
     }
     ClockPage& page = *process.page;

@@ -155,6 +155,10 @@ void ensure_timers_thread();
 void reset_timers();
 bool close_timer_fd(int fd);
 
+/** descriptors.cpp: descriptors of the library, which the game's close() leaves alone. */
+void protect_fd(int fd, bool on);
+bool is_library_fd(int fd);
+
 /** signals.cpp: returns when every thread of the process that counts as waiting sleeps in the
  * kernel, where a signal interrupts it. One that comes before that would be lost on it. */
 void wait_until_asleep();

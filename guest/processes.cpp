@@ -23,6 +23,9 @@ struct Fork {
 
 constinit Fork pending_fork;
 
+/** The calling thread's own, for when its fork fails. */
+constinit thread_local Fork last_fork;
+
 void block_signals(uint64_t& old) {
     const uint64_t all = ~uint64_t{0};
     raw_syscall(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&all),
@@ -48,6 +51,7 @@ void before_fork() {
 
 void after_fork_in_parent() {
     const uint64_t signals = pending_fork.signals;
+    last_fork = pending_fork;
     unlock_page(*process.page);
     restore_signals(signals);
 }
@@ -66,6 +70,7 @@ void after_fork_in_child() {
     thread.tid = static_cast<uint32_t>(raw_syscall(SYS_gettid));
     thread.slot = kNone;
     if (thread.wake_fd >= 0) {
+        protect_fd(thread.wake_fd, false);
         raw_syscall(SYS_close, thread.wake_fd);
         thread.wake_fd = -1;
     }
@@ -250,10 +255,10 @@ STEPSCOPE_EXPORT pid_t fork() {
     if (child < 0 && process.page) {
         const int saved_errno = errno;
         Locked locked;
-        ProcessSlot& slot = process.page->processes[pending_fork.index % kMaxProcesses];
-        if (pending_fork.index != kNone && slot.state == ProcessState::expected &&
-            slot.generation == pending_fork.generation) {
-            free_process_locked(*process.page, pending_fork.index);
+        ProcessSlot& slot = process.page->processes[last_fork.index % kMaxProcesses];
+        if (last_fork.index != kNone && slot.state == ProcessState::expected &&
+            slot.generation == last_fork.generation) {
+            free_process_locked(*process.page, last_fork.index);
         }
         locked.release();
         errno = saved_errno;

@@ -31,6 +31,7 @@ void thread_exits(void* round) {
         return;
     }
     if (thread.wake_fd >= 0) {
+        protect_fd(thread.wake_fd, false);
         raw_syscall(SYS_close, thread.wake_fd);
         thread.wake_fd = -1;
     }

@@ -317,12 +317,13 @@ void request_and_reply() {
 }
 
 void close_everything() {
+    pollfd none{-1, 0, 0};
+    ::poll(&none, 1, 1);  // the library has descriptors of its own for this
     ::closefrom(3);
     for (int fd = 3; fd < 1024; ++fd) {
         ::close(fd);
     }
     measure("sleep", [] { return ::usleep(10'000); });
-    pollfd none{-1, 0, 0};
     measure("poll", [&] { return ::poll(&none, 1, 7); });
 }
 
