@@ -216,6 +216,11 @@ void Capture::send_frame(const CapturedFrame& frame) {
                                              boxes[i].x2 - boxes[i].x1, boxes[i].y2 - boxes[i].y1);
         }
     }
+    if (frame.step) {
+        const auto now = static_cast<uint64_t>(frame.step->now_ns);
+        stepscope_capture_v1_send_step_time(resource_, high(frame.step->step),
+                                            low(frame.step->step), high(now), low(now));
+    }
     const uint32_t serial = next_serial_++;
     const auto seconds = static_cast<uint64_t>(frame.presented_ns / 1'000'000'000);
     stepscope_capture_v1_send_frame(resource_, slot, serial, high(frame.commit), low(frame.commit),

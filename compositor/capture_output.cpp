@@ -40,9 +40,10 @@ void count_visible(wlr_scene_buffer* buffer, int /*sx*/, int /*sy*/, void* data)
 }  // namespace
 
 CaptureOutput::CaptureOutput(wl_display* display, wlr_scene* scene, const Renderer& renderer,
-                             BufferLending& lending)
+                             BufferLending& lending, const SessionClock& clock)
     : renderer_(renderer),
       lending_(lending),
+      clock_(clock),
       loop_(wl_display_get_event_loop(display)),
       pacer_(loop_, [this] { handle_tick(); }),
       hold_timer_(wl_event_loop_add_timer(loop_, handle_hold_timeout, this)) {
@@ -137,7 +138,7 @@ Result<void> CaptureOutput::set_mode(unsigned width, unsigned height, const Refr
 
 // After a commit wlroots sends no frame event until the backend has shown it.
 void CaptureOutput::expect_next_frame() {
-    output_.frame_pending = !rate().unlimited();
+    output_.frame_pending = !rate().unlimited() && !stepped_;
     if (output_.frame_pending) {
         pacer_.arm();
     }
@@ -170,6 +171,12 @@ void CaptureOutput::handle_frame_event() {
         return;
     }
     const int64_t now_ns = monotonic_ns();
+    if (stepped_) {
+        if (step_) {
+            show_frame(now_ns);  // it had to wait for memory
+        }
+        return;
+    }
     if (!pacer_.due(now_ns)) {
         expect_next_frame();
         return;
@@ -234,8 +241,10 @@ void CaptureOutput::show_frame(int64_t now_ns) {
         return;
     }
     // Without a beat of our own every picture counts, also of a game that is faster than we are.
-    gate_.guard(rate().unlimited() ? lone : nullptr);
+    gate_.guard(rate().unlimited() || stepped_ ? lone : nullptr);
     now_ns_ = now_ns;
+    const int64_t game_now_ns = clock_.now_ns();
+    const uint64_t previous_commit = commit_number_;
     rejection_.reset();
     // The consumer should not see its format change only because a dialog opened.
     if (!make_ring(passed_fourcc_, output_.width, output_.height)) {
@@ -263,23 +272,50 @@ void CaptureOutput::show_frame(int64_t now_ns) {
         wlr_output_event_present event{};
         event.commit_seq = output_.commit_seq;
         event.presented = true;
-        event.when = to_timespec(now_ns);
+        event.when = to_timespec(game_now_ns);
         event.refresh = rate().unlimited() ? 0 : static_cast<int>(rate().period_start_ns(1));
         event.flags = passed ? uint32_t{WLR_OUTPUT_PRESENT_ZERO_COPY} : 0U;
         wlr_output_send_present(&output_, &event);
     } else {
         lost_frame_ = true;
-        if (sink_ != nullptr) {
+        if (sink_ != nullptr && !stepped_) {
             sink_->handle_lost_frame();
         }
     }
     wlr_output_state_finish(&state);
+    if (stepped_) {
+        output_.frame_pending = false;
+        if (!committed) {
+            return;  // until memory comes back: in lock-step no picture is lost
+        }
+        step_.reset();
+        if (auto shown = std::exchange(step_shown_, {})) {
+            shown(commit_number_ != previous_commit);
+        }
+        return;
+    }
     pacer_.mark(now_ns);
     expect_next_frame();
     // The game goes on in any case: its time must not depend on who watches.
-    timespec when = to_timespec(now_ns);
+    timespec when = to_timespec(game_now_ns);
     wlr_scene_output_send_frame_done(scene_output_, &when);
     gate_.handle_shown();
+}
+
+void CaptureOutput::begin_step() {
+    gate_.handle_shown();
+    timespec when = to_timespec(clock_.now_ns());
+    wlr_scene_output_send_frame_done(scene_output_, &when);
+}
+
+void CaptureOutput::finish_step(const StepTime& step, std::function<void(bool presented)> shown) {
+    if (!wlr_scene_output_needs_frame(scene_output_)) {
+        shown(false);
+        return;
+    }
+    step_ = step;
+    step_shown_ = std::move(shown);
+    show_frame(monotonic_ns());
 }
 
 FrameReason CaptureOutput::reason_for_composing(size_t visible_nodes) const {
@@ -374,6 +410,7 @@ void CaptureOutput::publish(const wlr_output_state& state) {
     frame.memory = *memory;
     frame.commit = commit_number_;
     frame.presented_ns = now_ns_;
+    frame.step = step_;
     if (passed) {
         frame.path = STEPSCOPE_CAPTURE_V1_PATH_PASSED_THROUGH;
         frame.reason = STEPSCOPE_CAPTURE_V1_REASON_NONE;

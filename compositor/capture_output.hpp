@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
+#include <functional>
 #include <optional>
 
 #include "base/error.hpp"
@@ -11,6 +12,7 @@
 #include "listener.hpp"
 #include "pacer.hpp"
 #include "renderer.hpp"
+#include "session_clock.hpp"
 
 namespace stepscope {
 
@@ -28,7 +30,7 @@ inline constexpr unsigned kMaxOutputSide = 16384;
 class CaptureOutput {
 public:
     CaptureOutput(wl_display* display, wlr_scene* scene, const Renderer& renderer,
-                  BufferLending& lending);
+                  BufferLending& lending, const SessionClock& clock);
     CaptureOutput(const CaptureOutput&) = delete;
     CaptureOutput& operator=(const CaptureOutput&) = delete;
     ~CaptureOutput();
@@ -43,6 +45,17 @@ public:
     /** Draw the cursor into the picture while at least one caller wants it. */
     void add_embedded_cursor_user();
     void remove_embedded_cursor_user();
+
+    /**
+     * Lock-step: from now on pictures are shown by finish_step() alone, and a game's commit after
+     * the first one waits for the next step.
+     */
+    void set_stepped(bool stepped) { stepped_ = stepped; }
+    /** Lets the game go on: its next commit may come, its frame callbacks are answered. */
+    void begin_step();
+    /** Shows what the step drew; `shown` is called, now or once consumers returned memory, with
+     * whether it was a new picture. */
+    void finish_step(const StepTime& step, std::function<void(bool presented)> shown);
 
     /** Commit again although nothing changed: somebody needs the current picture. */
     void request_picture();
@@ -77,6 +90,7 @@ private:
     // Before output_, which is finished in the destructor's body.
     const Renderer& renderer_;
     BufferLending& lending_;
+    const SessionClock& clock_;
     FrameSink* sink_ = nullptr;
     wl_event_loop* loop_;
     wlr_backend backend_{};
@@ -95,6 +109,10 @@ private:
     int64_t now_ns_ = 0;
     uint32_t passed_fourcc_ = DRM_FORMAT_XRGB8888;
     bool lost_frame_ = false;
+
+    bool stepped_ = false;
+    std::optional<StepTime> step_;  // being shown
+    std::function<void(bool)> step_shown_;
 };
 
 }  // namespace stepscope

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "frame_memory.hpp"
 #include "stepscope-control-v1-server-protocol.h"
@@ -11,6 +12,12 @@ namespace stepscope {
 
 using FramePath = stepscope_capture_v1_path;
 using FrameReason = stepscope_capture_v1_reason;
+
+/** Where in virtual time a picture belongs. */
+struct StepTime {
+    uint64_t step = 0;  // from 1
+    int64_t now_ns = 0;
+};
 
 /** One commit to the capture output. Borrowed: valid during the call that it is passed to. */
 struct CapturedFrame {
@@ -22,6 +29,8 @@ struct CapturedFrame {
     uint64_t commit = 0;
     /** CLOCK_MONOTONIC. */
     int64_t presented_ns = 0;
+    /** In lock-step only. */
+    std::optional<StepTime> step;
     /** What changed since the commit before, in pixels; empty if it is the same picture. */
     const pixman_region32_t* damage = nullptr;
 };

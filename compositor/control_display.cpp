@@ -35,6 +35,7 @@ const struct stepscope_control_v1_interface ControlDisplay::kControlRequests{
     .destroy = destroy_resource,
     .get_session = create_session,
     .create_capture = create_capture,
+    .get_stepper = get_stepper,
 };
 
 const struct stepscope_session_v1_interface ControlDisplay::kSessionRequests{
@@ -128,6 +129,9 @@ void ControlDisplay::bind(wl_client* client, void* data, uint32_t version, uint3
     if (!self->state_.device.empty()) {
         capabilities |= STEPSCOPE_CONTROL_V1_CAPABILITY_DMABUF;
     }
+    if (self->stepper_) {
+        capabilities |= STEPSCOPE_CONTROL_V1_CAPABILITY_LOCKSTEP;
+    }
     stepscope_control_v1_send_capabilities(resource, capabilities);
 }
 
@@ -160,6 +164,24 @@ void ControlDisplay::create_capture(wl_client* client, wl_resource* resource, ui
     if (capture->resource() != nullptr) {
         self->captures_.push_back(std::move(capture));
     }
+}
+
+void ControlDisplay::get_stepper(wl_client* client, wl_resource* resource, uint32_t id) {
+    ControlDisplay* self = self_of(resource);
+    if (!self->stepper_) {
+        wl_resource_post_error(resource, STEPSCOPE_CONTROL_V1_ERROR_NOT_LOCKSTEP,
+                               "session '%s' has no lock-step; start it with: stepscope "
+                               "--lockstep",
+                               self->state_.name.c_str());
+        return;
+    }
+    if (self->stepper_->taken()) {
+        wl_resource_post_error(resource, STEPSCOPE_CONTROL_V1_ERROR_STEPPER_TAKEN,
+                               "session '%s' is stepped by another consumer",
+                               self->state_.name.c_str());
+        return;
+    }
+    self->stepper_->create(client, static_cast<uint32_t>(wl_resource_get_version(resource)), id);
 }
 
 void ControlDisplay::set_output(wl_client* /*client*/, wl_resource* resource, uint32_t width,

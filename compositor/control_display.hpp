@@ -12,6 +12,7 @@
 #include "base/unique_fd.hpp"
 #include "capture.hpp"
 #include "listener.hpp"
+#include "stepper.hpp"
 
 namespace stepscope {
 
@@ -44,6 +45,8 @@ public:
 
     /** Starts to listen. Only processes of this user are accepted. */
     Result<void> listen(const std::string& path);
+    /** Lets clients step the session. Borrowed. */
+    void offer_stepping(LockStep& lock_step) { stepper_.emplace(lock_step); }
     /** Hides a global from the game's display. */
     void make_private(const wl_global* global) { private_globals_.insert(global); }
 
@@ -62,6 +65,7 @@ private:
     static void bind(wl_client* client, void* data, uint32_t version, uint32_t id);
     static void create_session(wl_client* client, wl_resource* resource, uint32_t id);
     static void create_capture(wl_client* client, wl_resource* resource, uint32_t id);
+    static void get_stepper(wl_client* client, wl_resource* resource, uint32_t id);
     static void set_output(wl_client* client, wl_resource* resource, uint32_t width,
                            uint32_t height, uint32_t numerator, uint32_t denominator);
     static void terminate(wl_client* client, wl_resource* resource);
@@ -83,6 +87,7 @@ private:
     std::list<std::unique_ptr<Client>> clients_;
     std::list<std::unique_ptr<Capture>> captures_;
     std::set<wl_resource*> sessions_;
+    std::optional<Stepper> stepper_;
     wl_global* global_;
 };
 

@@ -68,8 +68,9 @@ bool GameProcess::send(const Json& message) const {
 }
 
 void GameProcess::start(const std::vector<std::string>& command,
-                        const std::vector<std::string>& environment) {
-    if (!send({{"start", {{"argv", command}, {"env", environment}}}})) {
+                        const std::vector<std::string>& environment,
+                        const std::vector<int>& inherit) {
+    if (!send({{"start", {{"argv", command}, {"env", environment}, {"inherit", inherit}}}})) {
         hooks_.ended({GameEnd::How::not_started, errno});
     }
 }

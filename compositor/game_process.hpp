@@ -41,8 +41,9 @@ public:
     /** Ends what is left of the game and waits for the reaper, seconds at most. */
     ~GameProcess();
 
-    void start(const std::vector<std::string>& command,
-               const std::vector<std::string>& environment);
+    /** `inherit`: descriptors that the reaper has too and the game gets under the same numbers. */
+    void start(const std::vector<std::string>& command, const std::vector<std::string>& environment,
+               const std::vector<int>& inherit);
     /** Files to remove if this process dies without a word. */
     void remove_after_crash(const std::vector<std::string>& paths);
     /** Asks the game to end; it is made to after some seconds. */

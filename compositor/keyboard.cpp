@@ -14,8 +14,8 @@ public:
         key_.connect(keyboard_->events.key, [this](void* data) {
             auto* event = static_cast<wlr_keyboard_key_event*>(data);
             wlr_seat_set_keyboard(owner_.seat_, keyboard_);
-            wlr_seat_keyboard_notify_key(owner_.seat_, event->time_msec, event->keycode,
-                                         event->state);
+            wlr_seat_keyboard_notify_key(owner_.seat_, owner_.clock_.input_ms(event->time_msec),
+                                         event->keycode, event->state);
         });
         modifiers_.connect(keyboard_->events.modifiers, [this](void*) {
             wlr_seat_set_keyboard(owner_.seat_, keyboard_);
@@ -34,7 +34,7 @@ private:
     Listener key_, modifiers_, destroy_;
 };
 
-Keyboards::Keyboards(wlr_seat* seat) : seat_(seat) {
+Keyboards::Keyboards(wlr_seat* seat, const SessionClock& clock) : seat_(seat), clock_(clock) {
     wlr_keyboard_init(&default_, &kDefaultImpl, kDefaultImpl.name);
     Handle<xkb_context, xkb_context_unref> context(xkb_context_new(XKB_CONTEXT_NO_FLAGS));
     Handle<xkb_keymap, xkb_keymap_unref> keymap(

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "listener.hpp"
+#include "session_clock.hpp"
 
 namespace stepscope {
 
@@ -14,7 +15,7 @@ namespace stepscope {
  */
 class Keyboards {
 public:
-    explicit Keyboards(wlr_seat* seat);
+    Keyboards(wlr_seat* seat, const SessionClock& clock);
     ~Keyboards();
 
     void add_virtual(wlr_virtual_keyboard_v1* keyboard);
@@ -25,6 +26,7 @@ private:
     class Device;
 
     wlr_seat* seat_;
+    const SessionClock& clock_;
     wlr_keyboard default_{};
     std::list<std::unique_ptr<Device>> devices_;
 };

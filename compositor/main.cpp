@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <print>
 
+#include "clock_library.hpp"
 #include "log.hpp"
 #include "options.hpp"
 #include "server.hpp"
@@ -60,6 +61,19 @@ int run(int argc, char** argv) {
     if (!directory) {
         return fail_with(directory.error());
     }
+    std::optional<ClockController> clock;
+    if (options->lockstep) {
+        if (auto library = find_clock_library(); !library) {
+            return fail_with(library.error());
+        }
+        ClockController::Options clock_options;
+        clock_options.seed = options->seed;
+        auto created = ClockController::create(clock_options);
+        if (!created) {
+            return fail_with(created.error());
+        }
+        clock.emplace(std::move(*created));
+    }
     std::vector<int> not_for_the_reaper;
     if (options->ready_fd >= 0) {
         not_for_the_reaper.push_back(options->ready_fd);
@@ -68,7 +82,7 @@ int run(int argc, char** argv) {
     if (!reaper) {
         return fail_with(reaper.error());
     }
-    Server server(*options, std::move(*directory), std::move(*reaper));
+    Server server(*options, std::move(*directory), std::move(*reaper), std::move(clock));
     if (auto started = server.start(); !started) {
         return fail_with(started.error());
     }

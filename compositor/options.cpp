@@ -94,6 +94,10 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
         ->type_name("NAME");
     bool no_xwayland = false;
     app.add_flag("--no-xwayland", no_xwayland, "Do without X11");
+    app.add_flag("--lockstep", options.lockstep,
+                 "The game's time stands still until a consumer steps it");
+    app.add_option("--seed", options.seed, "With --lockstep: where the game's random numbers begin")
+        ->type_name("NUMBER");
     app.add_option("--ready-fd", options.ready_fd,
                    "Write a line with the session's name and displays here when it can be used")
         ->type_name("FD");
@@ -118,6 +122,9 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
     options.xwayland = !no_xwayland;
     if (options.platform == Platform::x11 && no_xwayland) {
         return usage_error("--platform x11 and --no-xwayland exclude each other");
+    }
+    if (options.seed && !options.lockstep) {
+        return usage_error("--seed needs --lockstep");
     }
     auto rate = parse_refresh_rate(refresh);
     if (!rate) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <expected>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,8 @@ struct Options {
     std::string render_node;
     Platform platform = Platform::automatic;
     bool xwayland = true;
+    bool lockstep = false;
+    std::optional<uint64_t> seed;
     int ready_fd = -1;
     bool die_with_parent = false;
     bool verbose = false;

@@ -7,12 +7,6 @@ namespace {
 constexpr unsigned kCursorSize = 24;
 constexpr const char* kDefaultShape = "default";
 
-uint32_t now_ms() {
-    timespec now{};
-    ::clock_gettime(CLOCK_MONOTONIC, &now);
-    return static_cast<uint32_t>(now.tv_sec * 1000 + now.tv_nsec / 1'000'000);
-}
-
 }  // namespace
 
 /** A virtual pointer, with the place where it was last: locked games want the difference. */
@@ -36,9 +30,10 @@ private:
 };
 
 Pointer::Pointer(wl_display* display, wlr_scene* scene, wlr_output_layout* layout, wlr_seat* seat,
-                 std::function<void(wlr_surface*)> clicked)
+                 const SessionClock& clock, std::function<void(wlr_surface*)> clicked)
     : scene_(scene),
       seat_(seat),
+      clock_(clock),
       clicked_(std::move(clicked)),
       cursor_(wlr_cursor_create()),
       theme_(wlr_xcursor_manager_create(nullptr, kCursorSize)),
@@ -47,7 +42,7 @@ Pointer::Pointer(wl_display* display, wlr_scene* scene, wlr_output_layout* layou
     wlr_cursor_attach_output_layout(cursor_.get(), layout);
     motion_.connect(cursor_->events.motion, [this](void* data) {
         auto* event = static_cast<wlr_pointer_motion_event*>(data);
-        move(event->pointer, event->time_msec, event->delta_x, event->delta_y);
+        move(event->pointer, clock_.input_ms(event->time_msec), event->delta_x, event->delta_y);
     });
     motion_absolute_.connect(cursor_->events.motion_absolute, [this](void* data) {
         auto* event = static_cast<wlr_pointer_motion_absolute_event*>(data);
@@ -66,15 +61,15 @@ Pointer::Pointer(wl_display* display, wlr_scene* scene, wlr_output_layout* layou
                 device->last = Device::Place{lx, ly};
             }
         }
-        move(event->pointer, event->time_msec, lx - from_x, ly - from_y);
+        move(event->pointer, clock_.input_ms(event->time_msec), lx - from_x, ly - from_y);
     });
     button_.connect(cursor_->events.button, [this](void* data) {
         handle_button(*static_cast<wlr_pointer_button_event*>(data));
     });
     axis_.connect(cursor_->events.axis, [this](void* data) {
         auto* event = static_cast<wlr_pointer_axis_event*>(data);
-        wlr_seat_pointer_notify_axis(seat_, event->time_msec, event->orientation, event->delta,
-                                     event->delta_discrete, event->source,
+        wlr_seat_pointer_notify_axis(seat_, clock_.input_ms(event->time_msec), event->orientation,
+                                     event->delta, event->delta_discrete, event->source,
                                      event->relative_direction);
     });
     frame_.connect(cursor_->events.frame, [this](void*) { wlr_seat_pointer_notify_frame(seat_); });
@@ -162,13 +157,14 @@ void Pointer::send_position(uint32_t time_ms) {
 
 void Pointer::handle_contents_moved() {
     if (active_ == nullptr || active_->type != WLR_POINTER_CONSTRAINT_V1_LOCKED) {
-        send_position(now_ms());
+        send_position(static_cast<uint32_t>(clock_.now_ns() / 1'000'000));
         wlr_seat_pointer_notify_frame(seat_);
     }
 }
 
 void Pointer::handle_button(const wlr_pointer_button_event& event) {
-    wlr_seat_pointer_notify_button(seat_, event.time_msec, event.button, event.state);
+    wlr_seat_pointer_notify_button(seat_, clock_.input_ms(event.time_msec), event.button,
+                                   event.state);
     if (event.state == WL_POINTER_BUTTON_STATE_PRESSED &&
         seat_->pointer_state.focused_surface != nullptr) {
         clicked_(seat_->pointer_state.focused_surface);

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "listener.hpp"
+#include "session_clock.hpp"
 
 namespace stepscope {
 
@@ -18,7 +19,7 @@ class Pointer {
 public:
     /** `clicked` is told of each surface that a button went down on. */
     Pointer(wl_display* display, wlr_scene* scene, wlr_output_layout* layout, wlr_seat* seat,
-            std::function<void(wlr_surface*)> clicked);
+            const SessionClock& clock, std::function<void(wlr_surface*)> clicked);
     ~Pointer();
 
     void add_virtual(wlr_virtual_pointer_v1* pointer);
@@ -39,6 +40,7 @@ private:
 
     wlr_scene* scene_;
     wlr_seat* seat_;
+    const SessionClock& clock_;
     std::function<void(wlr_surface*)> clicked_;
     Handle<wlr_cursor, wlr_cursor_destroy> cursor_;
     Handle<wlr_xcursor_manager, wlr_xcursor_manager_destroy> theme_;

@@ -117,6 +117,7 @@ void ReaperProcess::signal_all(int signal) const {
 void ReaperProcess::start_game(const Json& request) {
     std::vector<std::string> words = request.at("argv");
     std::vector<std::string> environment = request.at("env");
+    const std::vector<int> inherit = request.at("inherit");
     auto pointers = [](std::vector<std::string>& strings) {
         std::vector<char*> result;
         for (std::string& string : strings) {
@@ -145,6 +146,9 @@ void ReaperProcess::start_game(const Json& request) {
         sigset_t none;
         sigemptyset(&none);
         ::sigprocmask(SIG_SETMASK, &none, nullptr);
+        for (int fd : inherit) {
+            ::fcntl(fd, F_SETFD, 0);
+        }
         ::execvpe(argv[0], argv.data(), envp.data());
         const int error = errno;
         (void)!::write(write_end.get(), &error, sizeof(error));

@@ -15,7 +15,8 @@
  * up after a compositor that was killed. They talk in CBOR objects (arguments are any bytes, which
  * JSON text can't hold) over a SOCK_SEQPACKET pair:
  *
- *   to the reaper      {"start": {"argv": [...], "env": ["K=V", ...]}}
+ *   to the reaper      {"start": {"argv": [...], "env": ["K=V", ...],
+ *                                 "inherit": [descriptors]}}
  *                      {"remove": [paths]}   to be removed if the compositor dies without a word
  *                      {"terminate": true}   ask the game to end, then make it
  *   from the reaper    {"started": pid}, {"not_started": errno}

@@ -4,7 +4,7 @@
 namespace stepscope {
 
 Seat::Seat(wl_display* display, wlr_scene* scene, wlr_output_layout* layout,
-           std::function<void(wlr_surface*)> clicked)
+           const SessionClock& clock, std::function<void(wlr_surface*)> clicked)
     : seat_(wlr_seat_create(display, "seat0")),
       virtual_keyboards_(wlr_virtual_keyboard_manager_v1_create(display)),
       virtual_pointers_(wlr_virtual_pointer_manager_v1_create(display)) {
@@ -12,8 +12,8 @@ Seat::Seat(wl_display* display, wlr_scene* scene, wlr_output_layout* layout,
     wlr_primary_selection_v1_device_manager_create(display);
     // Both exist at all times: a game that starts without them may never look again.
     wlr_seat_set_capabilities(seat_, WL_SEAT_CAPABILITY_POINTER | WL_SEAT_CAPABILITY_KEYBOARD);
-    keyboards_.emplace(seat_);
-    pointer_.emplace(display, scene, layout, seat_, std::move(clicked));
+    keyboards_.emplace(seat_, clock);
+    pointer_.emplace(display, scene, layout, seat_, clock, std::move(clicked));
 
     new_keyboard_.connect(virtual_keyboards_->events.new_virtual_keyboard, [this](void* data) {
         keyboards_->add_virtual(static_cast<wlr_virtual_keyboard_v1*>(data));

@@ -12,7 +12,7 @@ namespace stepscope {
 class Seat {
 public:
     Seat(wl_display* display, wlr_scene* scene, wlr_output_layout* layout,
-         std::function<void(wlr_surface*)> clicked);
+         const SessionClock& clock, std::function<void(wlr_surface*)> clicked);
     ~Seat();
 
     wlr_seat* seat() const { return seat_; }

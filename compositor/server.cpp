@@ -7,6 +7,7 @@
 #include <format>
 
 #include "base/unix_socket.hpp"
+#include "clock_library.hpp"
 #include "game_environment.hpp"
 #include "log.hpp"
 
@@ -26,11 +27,13 @@ std::string joined(const std::vector<std::string>& words) {
 
 }  // namespace
 
-Server::Server(const Options& options, SessionDirectory directory, Reaper reaper)
+Server::Server(const Options& options, SessionDirectory directory, Reaper reaper,
+               std::optional<ClockController> clock)
     : options_(options),
       directory_(std::move(directory)),
       display_(wl_display_create()),
       loop_(wl_display_get_event_loop(display_.get())),
+      unused_clock_(std::move(clock)),
       reaper_(std::move(reaper)) {}
 
 Server::~Server() {
@@ -38,6 +41,7 @@ Server::~Server() {
     game_.reset();
     xwayland_.reset();
     control_.reset();
+    lock_step_.reset();
     if (display_) {
         wl_display_destroy_clients(display_.get());
     }
@@ -79,7 +83,12 @@ Result<void> Server::start() {
     game_ = std::make_unique<GameProcess>(
         loop_, std::move(reaper_),
         GameProcess::Hooks{
-            .started = [](pid_t) {},
+            .started =
+                [this](pid_t pid) {
+                    if (lock_step_) {
+                        lock_step_->controller().process_started(pid);
+                    }
+                },
             .ended = [this](const GameEnd& end) { handle_game_ended(end); },
             .empty =
                 [this] {
@@ -112,13 +121,26 @@ Result<void> Server::start() {
     if (auto told = announce_ready(); !told) {
         return told;
     }
-    GameEnvironment environment{
+    return start_game();
+}
+
+Result<void> Server::start_game() {
+    const GameEnvironment environment{
         .platform = options_.platform,
         .session = directory_.name(),
         .runtime_directory = directory_.runtime_directory(),
         .x11_display = xwayland_ ? xwayland_->display_name() : "",
     };
-    game_->start(options_.command, make_game_environment(environment));
+    std::vector<int> inherit;
+    if (lock_step_) {
+        // The environment has the clock library already: the X server takes part as well.
+        ClockController& clock = lock_step_->controller();
+        if (auto expected = clock.expect_process(); !expected) {
+            return expected;
+        }
+        inherit = clock.inherited_fds();
+    }
+    game_->start(options_.command, make_game_environment(environment), inherit);
     return {};
 }
 
@@ -144,7 +166,7 @@ void Server::create_globals() {
     wlr_fractional_scale_manager_v1_create(display, 1);
     wlr_fixes_create(display, 1);
 
-    output_ = std::make_unique<CaptureOutput>(display, scene_.get(), *renderer_, lending_);
+    output_ = std::make_unique<CaptureOutput>(display, scene_.get(), *renderer_, lending_, clock_);
     wlr_presentation_create(display, output_->backend(), 2);
     layout_ = wlr_output_layout_create(display);
     wlr_output_layout_add(layout_, output_->output(), 0, 0);
@@ -157,11 +179,12 @@ void Server::create_globals() {
             .contents_moved = [this] { seat_->handle_contents_moved(); },
             .game_changed = [this](View* view) { handle_game_changed(view); },
         });
-    seat_ = std::make_unique<Seat>(display, scene_.get(), layout_, [this](wlr_surface* surface) {
-        if (View* view = windows_->find(wlr_surface_get_root_surface(surface))) {
-            windows_->raise(view);
-        }
-    });
+    seat_ = std::make_unique<Seat>(
+        display, scene_.get(), layout_, clock_, [this](wlr_surface* surface) {
+            if (View* view = windows_->find(wlr_surface_get_root_surface(surface))) {
+                windows_->raise(view);
+            }
+        });
     xdg_shell_ = std::make_unique<XdgShell>(display, *windows_);
 
     control_ = std::make_unique<ControlDisplay>(
@@ -175,6 +198,18 @@ void Server::create_globals() {
             .terminate = [this] { request_end(); },
         });
     output_->set_sink(control_.get());
+    if (unused_clock_) {
+        output_->set_stepped(true);
+        lock_step_ = std::make_unique<LockStep>(display, std::move(*unused_clock_), *output_);
+        unused_clock_.reset();
+        clock_.follow(&lock_step_->controller());
+        lock_step_->set_busy_probe([this] { return xwayland_ && xwayland_->starting(); });
+        control_->offer_stepping(*lock_step_);
+        // The X server's timers must not move on by themselves: it lives in the game's time too.
+        for (const std::string& line : lock_step_->controller().environment(clock_library_path())) {
+            ::putenv(::strdup(line.c_str()));
+        }
+    }
     control_->make_private(seat_->virtual_keyboard_global());
     control_->make_private(seat_->virtual_pointer_global());
     // For programs that know the wlroots protocols only; a copy each, unlike our own.
@@ -252,6 +287,11 @@ void Server::handle_game_ended(const GameEnd& end) {
     }
     if (end.how == GameEnd::How::not_started) {
         game_empty_ = true;
+    }
+    if (lock_step_) {
+        lock_step_->handle_game_ended(
+            end.how == GameEnd::How::signaled,
+            std::format("'{}' {}", options_.command.front(), end.describe()));
     }
     consider_end();
 }

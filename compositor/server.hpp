@@ -22,7 +22,9 @@ namespace stepscope {
  */
 class Server {
 public:
-    Server(const Options& options, SessionDirectory directory, Reaper reaper);
+    /** `clock` where the session runs in lock-step: made before the reaper, which must know it. */
+    Server(const Options& options, SessionDirectory directory, Reaper reaper,
+           std::optional<ClockController> clock);
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;
     ~Server();
@@ -40,6 +42,7 @@ private:
     Result<void> listen_for_games();
     std::vector<std::string> game_environment() const;
     Result<void> announce_ready() const;
+    Result<void> start_game();
     void set_output(unsigned width, unsigned height, const RefreshRate& rate);
     void handle_game_changed(View* view);
     void handle_game_ended(const GameEnd& end);
@@ -54,12 +57,15 @@ private:
     std::optional<Renderer> renderer_;
     wlr_compositor* compositor_ = nullptr;
     BufferLending lending_;
+    SessionClock clock_;
+    std::optional<ClockController> unused_clock_;
     Handle<wlr_scene, +[](wlr_scene* scene) { wlr_scene_node_destroy(&scene->tree.node); }> scene_;
     std::unique_ptr<CaptureOutput> output_;
     wlr_output_layout* layout_ = nullptr;
     std::unique_ptr<WindowManager> windows_;
     std::unique_ptr<Seat> seat_;
     std::unique_ptr<XdgShell> xdg_shell_;
+    std::unique_ptr<LockStep> lock_step_;
     std::unique_ptr<ControlDisplay> control_;
     std::unique_ptr<XwaylandServer> xwayland_;
     std::unique_ptr<GameProcess> game_;

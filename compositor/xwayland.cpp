@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "xwayland.hpp"
 
+#include <poll.h>
+
 #include <algorithm>
 
 namespace stepscope {
@@ -231,6 +233,20 @@ XwaylandServer::XwaylandServer(wlr_xwayland* xwayland, wlr_seat* seat, WindowMan
     });
     ready_.connect(xwayland_->events.ready,
                    [this](void*) { wlr_xwayland_set_seat(xwayland_.get(), seat_); });
+}
+
+bool XwaylandServer::starting() const {
+    const wlr_xwayland_server* server = xwayland_->server;
+    if (server->ready) {
+        return false;
+    }
+    if (server->client != nullptr) {
+        return true;
+    }
+    return std::ranges::any_of(server->x_fd, [](int fd) {
+        pollfd polled{fd, POLLIN, 0};
+        return ::poll(&polled, 1, 0) > 0;
+    });
 }
 
 XwaylandServer::~XwaylandServer() {

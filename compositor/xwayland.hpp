@@ -22,6 +22,8 @@ public:
                                                           wlr_seat* seat, WindowManager& windows);
     ~XwaylandServer();
 
+    /** A client knocked, or the server was started and does not answer yet. */
+    bool starting() const;
     /** For DISPLAY, such as ":0". */
     std::string display_name() const { return xwayland_->display_name; }
 

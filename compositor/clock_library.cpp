@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "clock_library.hpp"
+
+#include <cstdlib>
+#include <filesystem>
+#include <format>
+
+namespace stepscope {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kName = "libstepscope-clock.so";
+
+}  // namespace
+
+Result<std::string> find_clock_library() {
+    std::error_code error;
+    if (const char* given = std::getenv("STEPSCOPE_CLOCK_LIBRARY");
+        given != nullptr && *given != '\0') {
+        if (!fs::exists(given, error)) {
+            return fail(
+                Fault::not_found,
+                std::format("STEPSCOPE_CLOCK_LIBRARY is '{}', which does not exist", given));
+        }
+        return std::string(given);
+    }
+    const fs::path program = fs::read_symlink("/proc/self/exe", error);
+    for (const fs::path& candidate : {program.parent_path().parent_path() / "guest" / kName,
+                                      fs::path(STEPSCOPE_CLOCK_LIBRARY_DIR) / kName}) {
+        if (fs::exists(candidate, error)) {
+            return candidate.string();
+        }
+    }
+    return fail(Fault::not_found,
+                std::format("--lockstep needs {}, which is neither in '{}' nor beside this "
+                            "program; install it or set STEPSCOPE_CLOCK_LIBRARY",
+                            kName, STEPSCOPE_CLOCK_LIBRARY_DIR));
+}
+
+std::string clock_library_path() {
+    return find_clock_library().value_or("");
+}
+
+}  // namespace stepscope

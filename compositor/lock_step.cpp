@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "lock_step.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#include <utility>
+
+namespace stepscope {
+
+LockStep::LockStep(wl_display* display, ClockController controller, CaptureOutput& output)
+    : display_(display),
+      controller_(std::move(controller)),
+      output_(output),
+      recheck_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    wl_event_loop* loop = wl_display_get_event_loop(display_);
+    controller_source_.reset(
+        wl_event_loop_add_fd(loop, controller_.fd(), WL_EVENT_READABLE, handle_controller, this));
+    recheck_source_.reset(
+        wl_event_loop_add_fd(loop, recheck_fd_.get(), WL_EVENT_READABLE, handle_recheck, this));
+    timeout_.reset(wl_event_loop_add_timer(loop, handle_timeout, this));
+    controller_.set_callbacks({
+        .on_step_done = [this](const auto& result) { handle_step_done(result); },
+        .on_quiescent = [this] { return quiet(); },
+        .on_present = {},
+    });
+}
+
+LockStep::~LockStep() {
+    controller_.set_callbacks({});
+}
+
+void LockStep::begin(int64_t length_ns, uint32_t timeout_ms, Done done) {
+    done_ = std::move(done);
+    if (ended_) {
+        ended_->step = step_;
+        ended_->now_ns = static_cast<int64_t>(controller_.now_ns());
+        answer(*ended_);
+        return;
+    }
+    ++step_;
+    wl_event_source_timer_update(timeout_.get(), static_cast<int>(timeout_ms));
+    output_.begin_step();
+    wl_display_flush_clients(display_);
+    if (auto begun = controller_.begin_step(static_cast<uint64_t>(length_ns)); !begun) {
+        answer({.status = Status::timeout,
+                .step = step_,
+                .now_ns = static_cast<int64_t>(controller_.now_ns()),
+                .message = begun.error().message});
+    }
+}
+
+void LockStep::forget_answer() {
+    if (done_) {
+        done_ = [](const Outcome&) {};
+    }
+}
+
+// Time may only move on when all that the game sent was read, and all that it was sent arrived. The
+// controller has made sure that its threads sleep; a message on its way would have woken one.
+bool LockStep::quiet() {
+    bool pending = busy_ && busy_();
+    wl_display_flush_clients(display_);
+    wl_client* client = nullptr;
+    wl_client_for_each(client, wl_display_get_client_list(display_)) {
+        pollfd polled{wl_client_get_fd(client), POLLIN, 0};
+        pending = pending || ::poll(&polled, 1, 0) != 0;
+    }
+    if (pending) {
+        request_recheck();
+    }
+    return !pending;
+}
+
+// By a descriptor and not as an idle task: those run before the loop looks at its sockets again.
+void LockStep::request_recheck() {
+    const uint64_t one = 1;
+    (void)!::write(recheck_fd_.get(), &one, sizeof(one));
+}
+
+int LockStep::handle_controller(int /*fd*/, uint32_t /*mask*/, void* data) {
+    static_cast<LockStep*>(data)->controller_.dispatch();
+    return 0;
+}
+
+int LockStep::handle_recheck(int fd, uint32_t /*mask*/, void* data) {
+    uint64_t count = 0;
+    (void)!::read(fd, &count, sizeof(count));
+    static_cast<LockStep*>(data)->controller_.recheck();
+    return 0;
+}
+
+int LockStep::handle_timeout(void* data) {
+    auto* self = static_cast<LockStep*>(data);
+    if (!self->done_) {
+        return 0;
+    }
+    if (self->controller_.step_open()) {
+        self->controller_.cancel_step();
+    } else {
+        self->answer({.status = Status::timeout,
+                      .step = self->step_,
+                      .now_ns = static_cast<int64_t>(self->controller_.now_ns()),
+                      .message = "the step is done, but consumers hold all memory for its picture; "
+                                 "release frames"});
+    }
+    return 0;
+}
+
+void LockStep::handle_step_done(const ClockController::StepResult& result) {
+    using Ended = ClockController::StepStatus;
+    Outcome outcome{.step = step_, .now_ns = static_cast<int64_t>(result.now_ns)};
+    switch (result.status) {
+        case Ended::presented:
+        case Ended::no_commit:
+            show(std::move(outcome));
+            return;
+        case Ended::cancelled:
+            outcome.status = Status::timeout;
+            outcome.message = controller_.describe();
+            break;
+        case Ended::exited:
+        case Ended::crashed:
+            outcome.status = result.status == Ended::crashed ? Status::crashed : Status::exited;
+            outcome.message = result.message;
+            ended_ = outcome;
+            break;
+    }
+    answer(outcome);
+}
+
+void LockStep::show(Outcome outcome) {
+    output_.finish_step({.step = outcome.step, .now_ns = outcome.now_ns},
+                        [this, outcome](bool presented) mutable {
+                            outcome.status = presented ? Status::presented : Status::no_commit;
+                            answer(outcome);
+                        });
+}
+
+void LockStep::answer(const Outcome& outcome) {
+    wl_event_source_timer_update(timeout_.get(), 0);
+    if (Done done = std::exchange(done_, {})) {
+        done(outcome);
+    }
+}
+
+void LockStep::handle_game_ended(bool crashed, const std::string& how) {
+    if (!ended_) {
+        ended_ = Outcome{.status = crashed ? Status::crashed : Status::exited,
+                         .step = step_,
+                         .now_ns = static_cast<int64_t>(controller_.now_ns()),
+                         .message = how};
+    }
+    if (done_) {
+        controller_.set_callbacks({});
+        controller_.cancel_step();
+        answer(*ended_);
+    }
+}
+
+}  // namespace stepscope

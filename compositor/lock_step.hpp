@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "base/clock_controller.hpp"
+#include "base/unique_fd.hpp"
+#include "capture_output.hpp"
+#include "wlr.hpp"
+
+namespace stepscope {
+
+/**
+ * Steps a session: opens the game's time for one step, finds out when everything that the step
+ * caused has been drawn and received, and shows the picture that came of it.
+ */
+class LockStep {
+public:
+    enum class Status { presented, no_commit, exited, crashed, timeout };
+    struct Outcome {
+        Status status = Status::no_commit;
+        uint64_t step = 0;
+        int64_t now_ns = 0;
+        std::string message;
+    };
+    using Done = std::function<void(const Outcome&)>;
+
+    LockStep(wl_display* display, ClockController controller, CaptureOutput& output);
+    LockStep(const LockStep&) = delete;
+    LockStep& operator=(const LockStep&) = delete;
+    ~LockStep();
+
+    const ClockController& controller() const { return controller_; }
+    ClockController& controller() { return controller_; }
+
+    /** True while something of ours is about to reach the game: its display server starts, say. */
+    void set_busy_probe(std::function<bool()> probe) { busy_ = std::move(probe); }
+
+    bool step_open() const { return static_cast<bool>(done_); }
+    /** `done` is called once, later. `timeout_ms` of wall time, 0 for none. */
+    void begin(int64_t length_ns, uint32_t timeout_ms, Done done);
+    /** Nobody waits for the open step's answer any more. */
+    void forget_answer();
+    /** The game is gone: an open step ends, later ones do so at once. */
+    void handle_game_ended(bool crashed, const std::string& how);
+
+private:
+    static int handle_controller(int fd, uint32_t mask, void* data);
+    static int handle_recheck(int fd, uint32_t mask, void* data);
+    static int handle_timeout(void* data);
+
+    bool quiet();
+    void request_recheck();
+    void handle_step_done(const ClockController::StepResult& result);
+    void show(Outcome outcome);
+    void answer(const Outcome& outcome);
+
+    wl_display* display_;
+    ClockController controller_;
+    CaptureOutput& output_;
+    std::function<bool()> busy_;
+    UniqueFd recheck_fd_;
+    EventSource controller_source_;
+    EventSource recheck_source_;
+    EventSource timeout_;
+    Done done_;
+    uint64_t step_ = 0;
+    std::optional<Outcome> ended_;
+};
+
+}  // namespace stepscope

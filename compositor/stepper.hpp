@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include "lock_step.hpp"
+#include "stepscope-control-v1-server-protocol.h"
+
+namespace stepscope {
+
+/** The protocol's side of lock-step: one client's stepscope_stepper_v1. */
+class Stepper {
+public:
+    explicit Stepper(LockStep& lock_step) : lock_step_(lock_step) {}
+    Stepper(const Stepper&) = delete;
+    Stepper& operator=(const Stepper&) = delete;
+    ~Stepper();
+
+    bool taken() const { return resource_ != nullptr; }
+    /** Gives the stepper to a client; it must not be taken. */
+    void create(wl_client* client, uint32_t version, uint32_t id);
+
+private:
+    static Stepper* self_of(wl_resource* resource);
+    static void handle_step(wl_client* client, wl_resource* resource, uint32_t sequence,
+                            uint32_t length_hi, uint32_t length_lo, uint32_t timeout_ms);
+    static const struct stepscope_stepper_v1_interface kRequests;
+
+    LockStep& lock_step_;
+    wl_resource* resource_ = nullptr;
+};
+
+}  // namespace stepscope
