@@ -199,7 +199,7 @@ Result<void> ControlClient::wait(std::optional<Clock::time_point> deadline) {
         return check();
     }
     short display_events = POLLIN;
-    if (wl_display_flush(display_) < 0 && errno == EAGAIN) {
+    if (!flush()) {
         display_events |= POLLOUT;
     }
     std::array<pollfd, 2> fds{pollfd{wl_display_get_fd(display_), display_events, 0},
@@ -253,8 +253,14 @@ void ControlClient::wake() const {
     eventfd_write(wake_fd_.get(), 1);
 }
 
-void ControlClient::flush() const {
-    wl_display_flush(display_);
+bool ControlClient::flush() const {
+    // Writing to a peer that has closed resets the connection, and what it said last, such as how
+    // the game ended, would be lost.
+    pollfd peer{wl_display_get_fd(display_), 0, 0};
+    if (::poll(&peer, 1, 0) > 0 && (peer.revents & POLLHUP) != 0) {
+        return true;
+    }
+    return wl_display_flush(display_) >= 0 || errno != EAGAIN;
 }
 
 void ControlClient::set_output_size(uint32_t width, uint32_t height) {

@@ -67,8 +67,8 @@ public:
     /** Makes the current or next wait() return. */
     void wake() const;
 
-    /** Sends queued requests as far as the socket takes them; never blocks. */
-    void flush() const;
+    /** Sends queued requests, never blocks; false if the socket is full and some are left. */
+    bool flush() const;
 
     /** Asks for a size of the output; the rate is kept. */
     void set_output_size(uint32_t width, uint32_t height);

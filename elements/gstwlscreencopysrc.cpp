@@ -112,6 +112,8 @@ struct GstWlScreencopySrcPrivate {
     std::string session;
     CaptureSettings settings{CursorMode::hidden, ZeroCopy::prefer, kDefaultMaxBuffers};
 
+    bool pausing = false;  // within the base class's change from PLAYING to PAUSED
+
     CaptureStats stats;
     // From start() to stop(). Other threads keep the mutex while they use it.
     std::unique_ptr<ScreencopyCapture> capture;
@@ -238,7 +240,9 @@ static gboolean gst_wl_screencopy_src_stop(GstBaseSrc* base) {
 static gboolean gst_wl_screencopy_src_unlock(GstBaseSrc* base) {
     auto* priv = GST_WL_SCREENCOPY_SRC(base)->priv;
     std::lock_guard lock(priv->mutex);
-    if (priv->capture) {
+    // GstBaseSrc stops the task of a create() that returned FLUSHING for a pause, and may do so
+    // after it has started the task for PLAYING again. So create() just stays where it is then.
+    if (priv->capture && !priv->pausing) {
         priv->capture->set_flushing(true);
     }
     return TRUE;
@@ -322,13 +326,21 @@ static gboolean gst_wl_screencopy_src_event(GstBaseSrc* base, GstEvent* event) {
 static GstStateChangeReturn gst_wl_screencopy_src_change_state(GstElement* element,
                                                                GstStateChange transition) {
     auto* priv = GST_WL_SCREENCOPY_SRC(element)->priv;
-    if (transition == GST_STATE_CHANGE_PAUSED_TO_PLAYING) {
+    if (transition == GST_STATE_CHANGE_PLAYING_TO_PAUSED) {
         std::lock_guard lock(priv->mutex);
+        priv->pausing = true;
         if (priv->capture) {
-            priv->capture->resume();
+            priv->capture->pause();
         }
     }
-    return GST_ELEMENT_CLASS(parent_class)->change_state(element, transition);
+    const GstStateChangeReturn result =
+        GST_ELEMENT_CLASS(parent_class)->change_state(element, transition);
+    std::lock_guard lock(priv->mutex);
+    priv->pausing = false;
+    if (transition == GST_STATE_CHANGE_PAUSED_TO_PLAYING && priv->capture) {
+        priv->capture->resume();
+    }
+    return result;
 }
 
 static GstFlowReturn gst_wl_screencopy_src_create(GstPushSrc* push, GstBuffer** buffer) {

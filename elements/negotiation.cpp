@@ -13,7 +13,7 @@ void fixate_rate(GstStructure* structure, const RefreshRate& session) {
     g_value_init(&every_commit, GST_TYPE_FRACTION);
     gst_value_set_fraction(&every_commit, 0, 1);
     const GValue* allowed = gst_structure_get_value(structure, "framerate");
-    if (allowed == nullptr || gst_value_can_intersect(allowed, &every_commit)) {
+    if (allowed == nullptr || gst_value_intersect(nullptr, allowed, &every_commit)) {
         gst_structure_set_value(structure, "framerate", &every_commit);
     } else if (session.unlimited()) {
         gst_structure_fixate_field_nearest_fraction(structure, "framerate", 60, 1);

@@ -21,6 +21,8 @@ using Clock = ControlClient::Clock;
 
 /** How long a compositor may take to answer the first requests. */
 constexpr std::chrono::seconds kConnectTimeout{5};
+/** How long a stop waits for the compositor to read the last input. */
+constexpr std::chrono::milliseconds kStopTimeout{500};
 /** How long a session may take to show its game in another size. */
 constexpr std::chrono::seconds kSizeTimeout{5};
 /** How long a starting game may take until its pictures pass through. */
@@ -65,6 +67,15 @@ ScreencopyCapture::ScreencopyCapture(GstBaseSrc* element, std::shared_ptr<Contro
           }
       }) {}
 
+ScreencopyCapture::~ScreencopyCapture() {
+    if (injector_) {
+        injector_.reset();
+        // A compositor throws away what it has not read when a connection closes: let it read that
+        // keys and buttons are up. If it does not answer, nothing can be done.
+        static_cast<void>(control_->roundtrip(kStopTimeout));
+    }
+}
+
 Result<std::unique_ptr<ScreencopyCapture>> ScreencopyCapture::connect(
     GstBaseSrc* element, const std::string& session, const CaptureSettings& settings,
     CaptureStats& stats) {
@@ -84,6 +95,12 @@ Result<std::unique_ptr<ScreencopyCapture>> ScreencopyCapture::connect(
 
 void ScreencopyCapture::set_flushing(bool flushing) {
     flushing_ = flushing;
+    control_->wake();
+}
+
+void ScreencopyCapture::resume() {
+    resumed_ = true;
+    paused_ = false;
     control_->wake();
 }
 
@@ -229,14 +246,19 @@ GstFlowReturn ScreencopyCapture::create(GstBuffer** buffer) {
     begin();
     // What came while downstream worked, so that old frames are not taken for the newest.
     Result<void> connection = control_->wait(Clock::now());
-    if (resumed_.exchange(false)) {
-        stream_.keep_newest();
-        ticks_.stop();
-        fresh_ = true;
-    }
     for (;;) {
         if (flushing_) {
             return GST_FLOW_FLUSHING;
+        }
+        if (paused_ && connection) {
+            connection = control_->wait(std::nullopt);
+            continue;
+        }
+        if (resumed_.exchange(false)) {
+            // What came while nobody pulled is old.
+            stream_.keep_newest();
+            ticks_.stop();
+            fresh_ = true;
         }
         const bool ending = !connection || control_->end();
         const bool tick = ticks_.running() && ticks_.due();

@@ -45,6 +45,7 @@ public:
                                                               const std::string& session,
                                                               const CaptureSettings& settings,
                                                               CaptureStats& stats);
+    ~ScreencopyCapture();
     ScreencopyCapture(const ScreencopyCapture&) = delete;
     ScreencopyCapture& operator=(const ScreencopyCapture&) = delete;
 
@@ -56,8 +57,9 @@ public:
 
     /** While flushing, create() returns GST_FLOW_FLUSHING at once. */
     void set_flushing(bool flushing);
-    /** Frames that came while nobody pulled are old: only the newest is of use. */
-    void resume() { resumed_ = true; }
+    /** While paused, create() returns nothing. */
+    void pause() { paused_ = true; }
+    void resume();
     void set_cursor(CursorMode mode) { stream_.set_cursor(mode); }
     GstPtr<GstCaps> caps() const;
     CaptureLatency latency() const;
@@ -94,6 +96,7 @@ private:
     CaptureStream stream_;
 
     std::atomic<bool> flushing_ = false;
+    std::atomic<bool> paused_ = false;
     std::atomic<bool> resumed_ = true;
 
     mutable std::mutex mutex_;             // guards the next four
