@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from support.pipeline import SINK, SOURCE, Gst, Pipeline, launch
+from support.pipeline import SINK, SOURCE, Gst, GstVideo, Pipeline, launch
 from support.processes import WATCHDOG
 from support.session import HEIGHT, WIDTH, Session
 
@@ -157,14 +157,9 @@ def test_keys_are_released_when_the_pipeline_stops(game):
     with Session(*command):
         with Pipeline() as pipeline:
             pipeline.numbered()
-            pipeline.send(pipeline_key_press("w"))
+            pipeline.send(GstVideo.navigation_event_new_key_press("w", 0))
             report.wait_for("key", keysym="w", pressed=True)
         report.wait_for("key", keysym="w", pressed=False)
-
-
-def pipeline_key_press(name):
-    from support.pipeline import GstVideo
-    return GstVideo.navigation_event_new_key_press(name, 0)
 
 
 def test_latency_is_one_refresh_period(game):
@@ -172,7 +167,7 @@ def test_latency_is_one_refresh_period(game):
     with Session(*command, options=("-r", "50")), Pipeline() as pipeline:
         pipeline.numbered()
         query = Gst.Query.new_latency()
-        assert pipeline.pipeline.query(query)
+        assert pipeline.source.query(query)
         live, minimum, maximum = query.parse_latency()
         assert live and minimum == Gst.SECOND // 50 and maximum >= minimum
 

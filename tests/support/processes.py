@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-WATCHDOG = 60  # seconds; only a hang takes as long
+WATCHDOG = float(os.environ.get("STEPSCOPE_TEST_WATCHDOG", "60"))  # seconds; only a hang takes as long
 
 
 def wait_until(condition: Callable[[], object], what: str, timeout: float = WATCHDOG):
