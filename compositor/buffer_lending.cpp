@@ -28,8 +28,7 @@ void BufferLending::note_commit(wlr_surface* surface, wlr_buffer* buffer, int64_
     auto& entry = entries_[buffer];
     if (!entry) {
         entry = std::make_unique<Entry>();
-        entry->destroyed.connect(buffer->events.destroy,
-                                 [this, buffer](void*) { forget(buffer); });
+        entry->destroyed.connect(buffer->events.destroy, [this, buffer](void*) { forget(buffer); });
     }
     if (entry->pool != pool.get()) {
         if (entry->pool != nullptr) {

@@ -218,10 +218,10 @@ void Capture::send_frame(const CapturedFrame& frame) {
     }
     const uint32_t serial = next_serial_++;
     const auto seconds = static_cast<uint64_t>(frame.presented_ns / 1'000'000'000);
-    stepscope_capture_v1_send_frame(
-        resource_, slot, serial, high(frame.commit), low(frame.commit), high(seconds),
-        low(seconds), static_cast<uint32_t>(frame.presented_ns % 1'000'000'000), frame.path,
-        frame.reason, flags, dropped_);
+    stepscope_capture_v1_send_frame(resource_, slot, serial, high(frame.commit), low(frame.commit),
+                                    high(seconds), low(seconds),
+                                    static_cast<uint32_t>(frame.presented_ns % 1'000'000'000),
+                                    frame.path, frame.reason, flags, dropped_);
     held_.emplace(serial, Held{wlr_buffer_lock(frame.buffer)});
     lending_.lend(frame.buffer);
     --credits_;

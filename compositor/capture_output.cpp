@@ -99,8 +99,8 @@ Result<void> CaptureOutput::make_ring(uint32_t fourcc, int width, int height) {
     Handle<wlr_swapchain, wlr_swapchain_destroy> ring(
         wlr_swapchain_create(renderer_.allocator(), width, height, format->get()));
     if (!ring) {
-        return fail(Fault::system, std::format("no memory for a ring of {}x{} pictures", width,
-                                               height));
+        return fail(Fault::system,
+                    std::format("no memory for a ring of {}x{} pictures", width, height));
     }
     ring_ = std::move(ring);
     ring_fourcc_ = fourcc;

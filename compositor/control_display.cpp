@@ -50,8 +50,8 @@ ControlDisplay::ControlDisplay(wl_display* display, CaptureOutput& output, Buffe
       lending_(lending),
       state_(std::move(state)),
       hooks_(std::move(hooks)),
-      global_(wl_global_create(display, &stepscope_control_v1_interface, kControlVersion, this,
-                               bind)) {
+      global_(
+          wl_global_create(display, &stepscope_control_v1_interface, kControlVersion, this, bind)) {
     make_private(global_);
     wl_display_set_global_filter(display, filter, this);
 }
@@ -84,8 +84,7 @@ int ControlDisplay::handle_connection(int /*fd*/, uint32_t /*mask*/, void* data)
 }
 
 void ControlDisplay::accept_client() {
-    UniqueFd connection(
-        ::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    UniqueFd connection(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!connection) {
         return;
     }
@@ -140,13 +139,12 @@ void ControlDisplay::create_session(wl_client* client, wl_resource* resource, ui
         wl_client_post_no_memory(client);
         return;
     }
-    wl_resource_set_implementation(session, &kSessionRequests, self, [](wl_resource* gone) {
-        self_of(gone)->sessions_.erase(gone);
-    });
+    wl_resource_set_implementation(session, &kSessionRequests, self,
+                                   [](wl_resource* gone) { self_of(gone)->sessions_.erase(gone); });
     self->sessions_.insert(session);
     stepscope_session_v1_send_info(session, self->state_.name.c_str(),
-                                   static_cast<uint32_t>(::getpid()),
-                                   self->state_.renderer.c_str(), self->state_.device.c_str());
+                                   static_cast<uint32_t>(::getpid()), self->state_.renderer.c_str(),
+                                   self->state_.device.c_str());
     self->send_output(session);
     self->send_window(session);
     stepscope_session_v1_send_done(session);
@@ -181,8 +179,8 @@ void ControlDisplay::set_output(wl_client* /*client*/, wl_resource* resource, ui
     const RefreshRate rate{numerator, denominator};
     if (!keep_rate && !valid_refresh_rate(rate)) {
         wl_resource_post_error(resource, STEPSCOPE_SESSION_V1_ERROR_INVALID_REFRESH,
-                               "refresh rate %u/%u; expected at most %u Hz", numerator,
-                               denominator, kMaxRefreshHertz);
+                               "refresh rate %u/%u; expected at most %u Hz", numerator, denominator,
+                               kMaxRefreshHertz);
         return;
     }
     self->hooks_.set_output(keep_size ? self->output_.width() : width,

@@ -28,8 +28,7 @@ Result<FrameMemory> describe_shm(const wlr_shm_attributes& shm, Owner owner) {
         return fail(Fault::permission, "memory that can't be sealed");
     }
     struct stat status{};
-    const auto end =
-        int64_t{shm.offset} + int64_t{shm.stride} * static_cast<int64_t>(shm.height);
+    const auto end = int64_t{shm.offset} + int64_t{shm.stride} * static_cast<int64_t>(shm.height);
     if (::fstat(shm.fd, &status) < 0 || shm.offset < 0 || shm.stride <= 0 || end > UINT32_MAX ||
         end > status.st_size) {
         return fail(Fault::permission, "memory that ends before the picture does");

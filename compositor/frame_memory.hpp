@@ -21,7 +21,8 @@ struct FrameMemory {
     Kind kind = Kind::memfd;
     uint32_t width = 0;
     uint32_t height = 0;
-    /** DRM format without alpha: what a game leaves in the alpha channel of its picture is noise. */
+    /** DRM format without alpha: what a game leaves in the alpha channel of its picture is noise.
+     */
     uint32_t fourcc = 0;
     uint64_t modifier = 0;
     unsigned planes = 0;

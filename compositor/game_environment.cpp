@@ -63,12 +63,9 @@ std::vector<std::string> make_game_environment(const GameEnvironment& environmen
         const char* x11;
     };
     static constexpr Toolkit kToolkits[] = {
-        {"SDL_VIDEODRIVER", "wayland,x11", "x11"},
-        {"SDL_VIDEO_DRIVER", "wayland,x11", "x11"},
-        {"GDK_BACKEND", "wayland,x11", "x11"},
-        {"QT_QPA_PLATFORM", "wayland;xcb", "xcb"},
-        {"CLUTTER_BACKEND", "wayland", "x11"},
-        {"_JAVA_AWT_WM_NONREPARENTING", "1", "1"},
+        {"SDL_VIDEODRIVER", "wayland,x11", "x11"}, {"SDL_VIDEO_DRIVER", "wayland,x11", "x11"},
+        {"GDK_BACKEND", "wayland,x11", "x11"},     {"QT_QPA_PLATFORM", "wayland;xcb", "xcb"},
+        {"CLUTTER_BACKEND", "wayland", "x11"},     {"_JAVA_AWT_WM_NONREPARENTING", "1", "1"},
     };
     for (const Toolkit& toolkit : kToolkits) {
         const bool x11 = environment.platform == Platform::x11;

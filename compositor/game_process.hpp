@@ -41,7 +41,8 @@ public:
     /** Ends what is left of the game and waits for the reaper, seconds at most. */
     ~GameProcess();
 
-    void start(const std::vector<std::string>& command, const std::vector<std::string>& environment);
+    void start(const std::vector<std::string>& command,
+               const std::vector<std::string>& environment);
     /** Files to remove if this process dies without a word. */
     void remove_after_crash(const std::vector<std::string>& paths);
     /** Asks the game to end; it is made to after some seconds. */

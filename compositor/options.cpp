@@ -38,7 +38,8 @@ std::string check_side(const std::string& text) {
 std::expected<Options, int> parse_options(int argc, char** argv) {
     Options options;
     std::string refresh = "60";
-    CLI::App app{"Runs a game on a display of its own, from which it can be captured without a copy."};
+    CLI::App app{
+        "Runs a game on a display of its own, from which it can be captured without a copy."};
     app.usage("Usage: stepscope [OPTIONS] -- COMMAND [ARGUMENTS]");
     app.footer(kExamples);
     app.set_version_flag("--version", "stepscope " STEPSCOPE_VERSION);
@@ -62,11 +63,10 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
     app.add_option("--session", options.session,
                    "Name for consumers to find the session by (default: game, game-2, ...)")
         ->type_name("NAME");
-    const std::map<std::string, RendererChoice> renderers{
-        {"auto", RendererChoice::automatic},
-        {"pixman", RendererChoice::pixman},
-        {"gles2", RendererChoice::gles2},
-        {"vulkan", RendererChoice::vulkan}};
+    const std::map<std::string, RendererChoice> renderers{{"auto", RendererChoice::automatic},
+                                                          {"pixman", RendererChoice::pixman},
+                                                          {"gles2", RendererChoice::gles2},
+                                                          {"vulkan", RendererChoice::vulkan}};
     app.add_option("--renderer", options.renderer,
                    "What composes when a frame can't pass through: auto, pixman, gles2, vulkan")
         ->transform(CLI::Transformer(renderers))
@@ -80,9 +80,8 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
     app.add_option("--render-node", options.render_node,
                    "GPU to use (default: the first in /dev/dri)")
         ->type_name("PATH");
-    const std::map<std::string, Platform> platforms{{"auto", Platform::automatic},
-                                                    {"wayland", Platform::wayland},
-                                                    {"x11", Platform::x11}};
+    const std::map<std::string, Platform> platforms{
+        {"auto", Platform::automatic}, {"wayland", Platform::wayland}, {"x11", Platform::x11}};
     app.add_option("--platform", options.platform,
                    "Window system that toolkits are told to prefer: auto, wayland, x11")
         ->transform(CLI::Transformer(platforms))
@@ -141,11 +140,12 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
         return options;
     }
     if (options.command.empty()) {
-        return usage_error("no command given; expected: stepscope [OPTIONS] -- COMMAND [ARGUMENTS]");
+        return usage_error(
+            "no command given; expected: stepscope [OPTIONS] -- COMMAND [ARGUMENTS]");
     }
     if (options.ready_fd >= 0 && ::fcntl(options.ready_fd, F_GETFD) < 0) {
-        return usage_error(std::format("--ready-fd {}: no such descriptor is open",
-                                       options.ready_fd));
+        return usage_error(
+            std::format("--ready-fd {}: no such descriptor is open", options.ready_fd));
     }
     return options;
 }

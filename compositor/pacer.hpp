@@ -23,7 +23,8 @@ public:
     void set_rate(const RefreshRate& rate);
     const RefreshRate& rate() const { return rate_; }
 
-    /** Variable refresh: the next deadline is one period after the previous frame, not on a grid. */
+    /** Variable refresh: the next deadline is one period after the previous frame, not on a grid.
+     */
     void set_adaptive(bool adaptive) { adaptive_ = adaptive; }
 
     /** Whether a frame may be shown at `now_ns`: no other was in the same period. */

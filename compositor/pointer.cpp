@@ -77,8 +77,7 @@ Pointer::Pointer(wl_display* display, wlr_scene* scene, wlr_output_layout* layou
                                      event->delta_discrete, event->source,
                                      event->relative_direction);
     });
-    frame_.connect(cursor_->events.frame,
-                   [this](void*) { wlr_seat_pointer_notify_frame(seat_); });
+    frame_.connect(cursor_->events.frame, [this](void*) { wlr_seat_pointer_notify_frame(seat_); });
 
     set_cursor_.connect(seat_->events.request_set_cursor, [this](void* data) {
         auto* event = static_cast<wlr_seat_pointer_request_set_cursor_event*>(data);
@@ -128,8 +127,8 @@ wlr_surface* Pointer::surface_at(double lx, double ly, double* sx, double* sy) c
 }
 
 void Pointer::move(wlr_pointer* device, uint32_t time_ms, double dx, double dy) {
-    wlr_relative_pointer_manager_v1_send_relative_motion(
-        relative_, seat_, uint64_t{time_ms} * 1000, dx, dy, dx, dy);
+    wlr_relative_pointer_manager_v1_send_relative_motion(relative_, seat_, uint64_t{time_ms} * 1000,
+                                                         dx, dy, dx, dy);
     if (active_ != nullptr) {
         if (active_->type == WLR_POINTER_CONSTRAINT_V1_LOCKED) {
             return;
@@ -180,16 +179,15 @@ void Pointer::handle_cursor_shape(
     const wlr_cursor_shape_manager_v1_request_set_shape_event& event) {
     if (event.device_type == WLR_CURSOR_SHAPE_MANAGER_V1_DEVICE_TYPE_POINTER &&
         event.seat_client == seat_->pointer_state.focused_client) {
-        wlr_cursor_set_xcursor(cursor_.get(), theme_.get(),
-                               wlr_cursor_shape_v1_name(event.shape));
+        wlr_cursor_set_xcursor(cursor_.get(), theme_.get(), wlr_cursor_shape_v1_name(event.shape));
     }
 }
 
 void Pointer::handle_focus(wlr_surface* surface) {
-    set_constraint(surface != nullptr && constraints_ != nullptr
-                       ? wlr_pointer_constraints_v1_constraint_for_surface(constraints_, surface,
-                                                                           seat_)
-                       : nullptr);
+    set_constraint(
+        surface != nullptr && constraints_ != nullptr
+            ? wlr_pointer_constraints_v1_constraint_for_surface(constraints_, surface, seat_)
+            : nullptr);
 }
 
 void Pointer::set_constraint(wlr_pointer_constraint_v1* constraint) {
@@ -212,8 +210,7 @@ void Pointer::set_constraint(wlr_pointer_constraint_v1* constraint) {
             const auto& hint = gone->current.cursor_hint;
             double sx = 0;
             double sy = 0;
-            if (hint.enabled &&
-                surface_at(cursor_->x, cursor_->y, &sx, &sy) == gone->surface) {
+            if (hint.enabled && surface_at(cursor_->x, cursor_->y, &sx, &sy) == gone->surface) {
                 wlr_cursor_warp(cursor_.get(), nullptr, cursor_->x - sx + hint.x,
                                 cursor_->y - sy + hint.y);
             }

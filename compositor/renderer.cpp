@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "memfd_allocator.hpp"
+
 namespace stepscope {
 namespace {
 
@@ -74,11 +76,7 @@ Result<Renderer> Renderer::create_pixman(std::string reason) {
     if (!result.renderer_) {
         return fail(Fault::system, "the pixman renderer can't start");
     }
-    AllocatorBackend backend(-1);
-    result.allocator_.reset(wlr_allocator_autocreate(&backend.backend, result.renderer_.get()));
-    if (!result.allocator_) {
-        return fail(Fault::system, "no allocator for the pixman renderer");
-    }
+    result.allocator_.reset(create_memfd_allocator());
     result.name_ = "pixman";
     result.reason_ = std::move(reason);
     return result;

@@ -35,11 +35,10 @@ Seat::Seat(wl_display* display, wlr_scene* scene, wlr_output_layout* layout,
         auto* event = static_cast<wlr_seat_request_set_selection_event*>(data);
         wlr_seat_set_selection(seat_, event->source, event->serial);
     });
-    set_primary_selection_.connect(
-        seat_->events.request_set_primary_selection, [this](void* data) {
-            auto* event = static_cast<wlr_seat_request_set_primary_selection_event*>(data);
-            wlr_seat_set_primary_selection(seat_, event->source, event->serial);
-        });
+    set_primary_selection_.connect(seat_->events.request_set_primary_selection, [this](void* data) {
+        auto* event = static_cast<wlr_seat_request_set_primary_selection_event*>(data);
+        wlr_seat_set_primary_selection(seat_, event->source, event->serial);
+    });
     request_drag_.connect(seat_->events.request_start_drag, [this](void* data) {
         auto* event = static_cast<wlr_seat_request_start_drag_event*>(data);
         if (wlr_seat_validate_pointer_grab_serial(seat_, event->origin, event->serial)) {

@@ -185,8 +185,7 @@ void Server::create_globals() {
     control_->make_private(wlr_ext_data_control_manager_v1_create(display, 1)->global);
 
     if (options_.xwayland) {
-        auto xwayland =
-            XwaylandServer::create(display, compositor_, seat_->seat(), *windows_);
+        auto xwayland = XwaylandServer::create(display, compositor_, seat_->seat(), *windows_);
         if (xwayland) {
             xwayland_ = std::move(*xwayland);
         } else {
@@ -213,10 +212,10 @@ Result<void> Server::announce_ready() const {
     if (options_.ready_fd < 0) {
         return {};
     }
-    const std::string line = std::format(
-        "session={} control={} wayland={}/{} x11={}\n", directory_.name(),
-        directory_.control_socket(), directory_.runtime_directory(), kGameDisplayName,
-        xwayland_ ? xwayland_->display_name() : "");
+    const std::string line =
+        std::format("session={} control={} wayland={}/{} x11={}\n", directory_.name(),
+                    directory_.control_socket(), directory_.runtime_directory(), kGameDisplayName,
+                    xwayland_ ? xwayland_->display_name() : "");
     if (::write(options_.ready_fd, line.data(), line.size()) < 0) {
         return fail_errno(std::format("can't write to --ready-fd {}", options_.ready_fd));
     }

@@ -18,7 +18,8 @@
 
 namespace stepscope {
 
-/** One session: all parts of the compositor, put together in the order that they need each other. */
+/** One session: all parts of the compositor, put together in the order that they need each other.
+ */
 class Server {
 public:
     Server(const Options& options, SessionDirectory directory, Reaper reaper);

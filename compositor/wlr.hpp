@@ -26,6 +26,7 @@ extern "C" {
 #define delete delete_
 #include <wlr/backend.h>
 #include <wlr/backend/interface.h>
+#include <wlr/interfaces/wlr_buffer.h>
 #include <wlr/interfaces/wlr_keyboard.h>
 #include <wlr/interfaces/wlr_output.h>
 #include <wlr/render/allocator.h>

@@ -40,9 +40,8 @@ public:
 
     wlr_surface* surface() const override { return toplevel_->base->surface; }
     View* parent() const override {
-        return toplevel_->parent != nullptr
-                   ? shell_.windows_.find(toplevel_->parent->base->surface)
-                   : nullptr;
+        return toplevel_->parent != nullptr ? shell_.windows_.find(toplevel_->parent->base->surface)
+                                            : nullptr;
     }
     std::string title() const override {
         return toplevel_->title != nullptr ? toplevel_->title : "";
@@ -65,9 +64,8 @@ public:
     void place(int x, int y) override { wlr_scene_node_set_position(&tree_->node, x, y); }
     bool keeps_its_size() const override {
         const wlr_xdg_toplevel_state& state = toplevel_->current;
-        return state.min_width > 0 && state.min_width == state.max_width &&
-               state.min_height > 0 && state.min_height == state.max_height &&
-               !toplevel_->requested.fullscreen;
+        return state.min_width > 0 && state.min_width == state.max_width && state.min_height > 0 &&
+               state.min_height == state.max_height && !toplevel_->requested.fullscreen;
     }
     bool takes_focus() const override { return true; }
     void set_activated(bool activated) override {
@@ -81,9 +79,9 @@ public:
 private:
     void handle_commit() {
         if (toplevel_->base->initial_commit) {
-            wlr_xdg_toplevel_set_wm_capabilities(
-                toplevel_, WLR_XDG_TOPLEVEL_WM_CAPABILITIES_FULLSCREEN |
-                               WLR_XDG_TOPLEVEL_WM_CAPABILITIES_MAXIMIZE);
+            wlr_xdg_toplevel_set_wm_capabilities(toplevel_,
+                                                 WLR_XDG_TOPLEVEL_WM_CAPABILITIES_FULLSCREEN |
+                                                     WLR_XDG_TOPLEVEL_WM_CAPABILITIES_MAXIMIZE);
             if (toplevel_->parent != nullptr || keeps_its_size()) {
                 wlr_xdg_toplevel_set_size(toplevel_, 0, 0);
             } else {
@@ -161,9 +159,8 @@ XdgShell::XdgShell(wl_display* display, WindowManager& windows)
         toplevels_.push_back(
             std::make_unique<Toplevel>(*this, static_cast<wlr_xdg_toplevel*>(data)));
     });
-    new_popup_.connect(shell_->events.new_popup, [this](void* data) {
-        handle_new_popup(static_cast<wlr_xdg_popup*>(data));
-    });
+    new_popup_.connect(shell_->events.new_popup,
+                       [this](void* data) { handle_new_popup(static_cast<wlr_xdg_popup*>(data)); });
     shell_destroyed_.connect(shell_->events.destroy, [this](void*) {
         new_toplevel_.disconnect();
         new_popup_.disconnect();

@@ -26,9 +26,8 @@ public:
             }
         });
         // A game is never out of sight: what asks to be minimised is shown on.
-        minimize_.connect(window_->events.request_minimize, [this](void*) {
-            wlr_xwayland_surface_set_minimized(window_, false);
-        });
+        minimize_.connect(window_->events.request_minimize,
+                          [this](void*) { wlr_xwayland_surface_set_minimized(window_, false); });
         maximize_.connect(window_->events.request_maximize, [this](void*) {
             wlr_xwayland_surface_set_maximized(window_, window_->maximized_horz,
                                                window_->maximized_vert);
@@ -103,8 +102,8 @@ public:
         return fixed || has_small_type();
     }
     bool takes_focus() const override {
-        return managed() && wlr_xwayland_surface_icccm_input_model(window_) !=
-                                WLR_ICCCM_INPUT_MODEL_NONE;
+        return managed() &&
+               wlr_xwayland_surface_icccm_input_model(window_) != WLR_ICCCM_INPUT_MODEL_NONE;
     }
     void set_activated(bool activated) override {
         wlr_xwayland_surface_activate(window_, activated);
@@ -120,14 +119,13 @@ private:
 
     bool has_small_type() const {
         static constexpr wlr_xwayland_net_wm_window_type kSmall[] = {
-            WLR_XWAYLAND_NET_WM_WINDOW_TYPE_DIALOG,  WLR_XWAYLAND_NET_WM_WINDOW_TYPE_SPLASH,
-            WLR_XWAYLAND_NET_WM_WINDOW_TYPE_UTILITY, WLR_XWAYLAND_NET_WM_WINDOW_TYPE_TOOLBAR,
-            WLR_XWAYLAND_NET_WM_WINDOW_TYPE_MENU,    WLR_XWAYLAND_NET_WM_WINDOW_TYPE_TOOLTIP,
+            WLR_XWAYLAND_NET_WM_WINDOW_TYPE_DIALOG,       WLR_XWAYLAND_NET_WM_WINDOW_TYPE_SPLASH,
+            WLR_XWAYLAND_NET_WM_WINDOW_TYPE_UTILITY,      WLR_XWAYLAND_NET_WM_WINDOW_TYPE_TOOLBAR,
+            WLR_XWAYLAND_NET_WM_WINDOW_TYPE_MENU,         WLR_XWAYLAND_NET_WM_WINDOW_TYPE_TOOLTIP,
             WLR_XWAYLAND_NET_WM_WINDOW_TYPE_NOTIFICATION,
         };
-        return std::ranges::any_of(kSmall, [&](auto type) {
-            return wlr_xwayland_surface_has_window_type(window_, type);
-        });
+        return std::ranges::any_of(
+            kSmall, [&](auto type) { return wlr_xwayland_surface_has_window_type(window_, type); });
     }
 
     /** Tells X11, but only what it does not know yet: every message may cost a repaint. */
@@ -156,10 +154,9 @@ private:
         const wlr_box& output = server_.windows_.output_box();
         if (managed() && parent() == nullptr && !keeps_its_size()) {
             // It gets the output; a client that asked for less is told what it has.
-            wlr_xwayland_surface_configure(window_, static_cast<int16_t>(output.x),
-                                           static_cast<int16_t>(output.y),
-                                           static_cast<uint16_t>(output.width),
-                                           static_cast<uint16_t>(output.height));
+            wlr_xwayland_surface_configure(
+                window_, static_cast<int16_t>(output.x), static_cast<int16_t>(output.y),
+                static_cast<uint16_t>(output.width), static_cast<uint16_t>(output.height));
             return;
         }
         wlr_xwayland_surface_configure(window_, event.x, event.y, event.width, event.height);

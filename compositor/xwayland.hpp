@@ -18,8 +18,8 @@ namespace stepscope {
 class XwaylandServer {
 public:
     static Result<std::unique_ptr<XwaylandServer>> create(wl_display* display,
-                                                          wlr_compositor* compositor, wlr_seat* seat,
-                                                          WindowManager& windows);
+                                                          wlr_compositor* compositor,
+                                                          wlr_seat* seat, WindowManager& windows);
     ~XwaylandServer();
 
     /** For DISPLAY, such as ":0". */
