@@ -127,11 +127,26 @@ class Pipeline:
             frame = self.pull()
             if condition(frame):
                 return frame
+            del frame  # with one buffer to hold there is no other before
         raise AssertionError(f"no frame within {timeout:g} s: {what}")
 
     def numbered(self) -> Frame:
         """The first frame that shows the test game."""
         return self.pull_until(lambda frame: frame.number, "a number of the test game")
+
+    def settled(self, count: int = 5) -> Frame:
+        """A frame of the test game, after `count` that passed through one after another. While a
+        game starts, nobody knows yet how many buffers it has, and its frames may be copied."""
+        def passes(frame: Frame) -> bool:
+            nonlocal streak, last
+            stats = self.stats()
+            other = stats["composed"] + stats["copied"]
+            streak = streak + 1 if other == last and frame.number else 0
+            last = other
+            return streak >= count
+
+        streak, last = 0, 0
+        return self.pull_until(passes, f"{count} frames that passed through")
 
     def message(self, kinds: Gst.MessageType, timeout: float = WATCHDOG) -> Gst.Message:
         """The next message of that kind; an error is raised unless it is asked for."""
