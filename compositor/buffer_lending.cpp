@@ -6,76 +6,111 @@
 namespace stepscope {
 namespace {
 
-/** How long a game with two buffers keeps both after a consumer was late. */
-constexpr int64_t kStrictPeriodNs = 5'000'000'000;
+/** Longest time from the delivery of a newer picture to the return of an older one. */
+constexpr int64_t kPromptNs = 25'000'000;
+/** Prompt returns that make up for a late one: some seconds at a game's usual rate. */
+constexpr unsigned kReturnsToForgive = 240;
 
 }  // namespace
 
-void BufferLending::note_commit(wlr_surface* surface, wlr_buffer* buffer, int64_t now_ns) {
+BufferLending::Pool& BufferLending::pool_of(wlr_surface* surface) {
     auto& pool = pools_[surface];
     if (!pool) {
         pool = std::make_unique<Pool>();
         pool->surface_destroyed.connect(surface->events.destroy, [this, surface](void*) {
-            const Pool* gone = pools_.at(surface).get();
-            for (auto& [unused, entry] : entries_) {
-                if (entry->pool == gone) {
+            for (auto& [buffer, entry] : entries_) {
+                if (entry->pool == pools_.at(surface).get()) {
                     entry->pool = nullptr;
                 }
             }
             pools_.erase(surface);
         });
     }
+    return *pool;
+}
+
+void BufferLending::move_to(Entry& entry, Pool* pool) {
+    const size_t lent = entry.holds != 0 ? 1 : 0;
+    if (entry.pool != nullptr) {
+        --entry.pool->buffers;
+        entry.pool->lent -= lent;
+    }
+    entry.pool = pool;
+    if (pool != nullptr) {
+        ++pool->buffers;
+        pool->lent += lent;
+    }
+}
+
+void BufferLending::note_commit(wlr_surface* surface, wlr_buffer* buffer) {
+    Pool& pool = pool_of(surface);
     auto& entry = entries_[buffer];
     if (!entry) {
         entry = std::make_unique<Entry>();
-        entry->destroyed.connect(buffer->events.destroy, [this, buffer](void*) { forget(buffer); });
+        entry->destroyed.connect(buffer->events.destroy, [this, buffer](void*) {
+            auto found = entries_.find(buffer);
+            move_to(*found->second, nullptr);
+            entries_.erase(found);
+        });
     }
-    if (entry->pool != pool.get()) {
-        if (entry->pool != nullptr) {
-            --entry->pool->buffers;
-            entry->pool->lent -= entry->holds != 0;
-        }
-        entry->pool = pool.get();
-        ++pool->buffers;
-        pool->lent += entry->holds != 0;
-    }
-    if (pool->newest != buffer) {
-        pool->newest = buffer;
-        // What is lent now is from before this commit: the game has only the rest to draw into.
-        const bool late = pool->buffers <= 2 && pool->lent > (entry->holds != 0 ? 1U : 0U);
-        if (late) {
-            pool->strict_until_ns = now_ns + kStrictPeriodNs;
-        }
+    if (entry->pool != &pool) {
+        move_to(*entry, &pool);
     }
 }
 
-size_t BufferLending::limit(const Pool& pool, int64_t now_ns) {
-    if (pool.buffers > 2) {
-        return pool.buffers - 2;
-    }
-    return now_ns < pool.strict_until_ns ? 0 : 1;
-}
-
-bool BufferLending::may_lend(wlr_buffer* buffer, int64_t now_ns) const {
+BufferLending::Answer BufferLending::may_lend(wlr_buffer* buffer) const {
     auto found = entries_.find(buffer);
     if (found == entries_.end() || found->second->pool == nullptr || found->second->holds != 0) {
-        return true;
+        return Answer::lend;
     }
-    return found->second->pool->lent < limit(*found->second->pool, now_ns);
+    const Pool& pool = *found->second->pool;
+    const size_t spare = pool.buffers > 2 ? pool.buffers - 2 : 0;
+    switch (pool.trust) {
+        case Trust::unknown:
+            return pool.lent < std::max<size_t>(spare, 1) ? Answer::lend : Answer::wait;
+        case Trust::prompt:
+            // With this one: what is older comes back because this one is delivered.
+            return pool.lent < std::max<size_t>(spare + 1, 2) ? Answer::lend : Answer::wait;
+        case Trust::late:
+            return pool.lent < spare ? Answer::lend : Answer::copy;
+    }
+    return Answer::copy;
+}
+
+void BufferLending::note_delivered(wlr_surface* surface, wlr_buffer* newest, int64_t now_ns) {
+    auto pool = pools_.find(surface);
+    if (pool == pools_.end()) {
+        return;
+    }
+    for (auto& [buffer, entry] : entries_) {
+        if (buffer == newest) {
+            entry->dated_ns = 0;
+        } else if (entry->pool == pool->second.get() && entry->holds != 0 && entry->dated_ns == 0) {
+            entry->dated_ns = now_ns;
+        }
+    }
 }
 
 void BufferLending::lend(wlr_buffer* buffer) {
     auto found = entries_.find(buffer);
-    if (found == entries_.end()) {
-        return;
-    }
-    Entry& entry = *found->second;
-    if (entry.holds++ == 0 && entry.pool != nullptr) {
-        ++entry.pool->lent;
+    if (found != entries_.end() && found->second->holds++ == 0 && found->second->pool != nullptr) {
+        ++found->second->pool->lent;
     }
 }
 
-void BufferLending::give_back(wlr_buffer* buffer) {
+void BufferLending::note_return(Pool& pool, const Entry& entry, int64_t now_ns) {
+    if (entry.dated_ns != 0 && now_ns - entry.dated_ns > kPromptNs) {
+        pool.trust = Trust::late;
+        pool.prompt_returns = 0;
+        return;
+    }
+    ++pool.prompt_returns;
+    if (pool.trust == Trust::unknown || pool.prompt_returns >= kReturnsToForgive) {
+        pool.trust = Trust::prompt;
+    }
+}
+
+void BufferLending::give_back(wlr_buffer* buffer, int64_t now_ns) {
     auto found = entries_.find(buffer);
     if (found == entries_.end() || found->second->holds == 0) {
         return;
@@ -83,25 +118,14 @@ void BufferLending::give_back(wlr_buffer* buffer) {
     Entry& entry = *found->second;
     if (--entry.holds == 0 && entry.pool != nullptr) {
         --entry.pool->lent;
+        note_return(*entry.pool, entry, now_ns);
+        entry.dated_ns = 0;
     }
 }
 
 size_t BufferLending::lent() const {
     return static_cast<size_t>(
         std::ranges::count_if(entries_, [](const auto& item) { return item.second->holds != 0; }));
-}
-
-void BufferLending::forget(wlr_buffer* buffer) {
-    auto found = entries_.find(buffer);
-    Pool* pool = found->second->pool;
-    if (pool != nullptr) {
-        --pool->buffers;
-        pool->lent -= found->second->holds != 0;
-        if (pool->newest == buffer) {
-            pool->newest = nullptr;
-        }
-    }
-    entries_.erase(found);
 }
 
 }  // namespace stepscope

@@ -117,7 +117,7 @@ void Capture::handle_release(wl_client* /*client*/, wl_resource* resource, uint3
 }
 
 void Capture::give_back(wlr_buffer* buffer) {
-    lending_.give_back(buffer);
+    lending_.give_back(buffer, monotonic_ns());
     wlr_buffer_unlock(buffer);
 }
 

@@ -200,8 +200,8 @@ bool CaptureOutput::must_wait_for_memory(wlr_surface* lone, int64_t now_ns) {
         return false;
     }
     wlr_buffer* buffer = lone->buffer->source;
-    lending_.note_commit(lone, buffer, now_ns);
-    if (lending_.may_lend(buffer, now_ns)) {
+    lending_.note_commit(lone, buffer);
+    if (lending_.may_lend(buffer) != BufferLending::Answer::wait) {
         hold_since_ns_ = 0;
         return false;
     }
@@ -233,6 +233,8 @@ void CaptureOutput::show_frame(int64_t now_ns) {
     if (must_wait_for_memory(lone, now_ns)) {
         return;
     }
+    // Without a beat of our own every picture counts, also of a game that is faster than we are.
+    gate_.guard(rate().unlimited() ? lone : nullptr);
     now_ns_ = now_ns;
     rejection_.reset();
     // The consumer should not see its format change only because a dialog opened.
@@ -255,6 +257,9 @@ void CaptureOutput::show_frame(int64_t now_ns) {
             rejection_ = reason_for_composing(visible_nodes);
         }
         publish(state);
+        if (lone != nullptr) {
+            lending_.note_delivered(lone, state.buffer, now_ns);
+        }
         wlr_output_event_present event{};
         event.commit_seq = output_.commit_seq;
         event.presented = true;
@@ -274,6 +279,7 @@ void CaptureOutput::show_frame(int64_t now_ns) {
     // The game goes on in any case: its time must not depend on who watches.
     timespec when = to_timespec(now_ns);
     wlr_scene_output_send_frame_done(scene_output_, &when);
+    gate_.handle_shown();
 }
 
 FrameReason CaptureOutput::reason_for_composing(size_t visible_nodes) const {
@@ -326,7 +332,7 @@ bool CaptureOutput::test_state(const wlr_output_state& state) {
                           ? STEPSCOPE_CAPTURE_V1_REASON_FORMAT
                           : STEPSCOPE_CAPTURE_V1_REASON_NOT_SHAREABLE);
     }
-    if (!lending_.may_lend(state.buffer, now_ns_)) {
+    if (lending_.may_lend(state.buffer) != BufferLending::Answer::lend) {
         return reject(STEPSCOPE_CAPTURE_V1_REASON_HELD);
     }
     passed_fourcc_ = memory->fourcc;

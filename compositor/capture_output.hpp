@@ -7,6 +7,7 @@
 #include "base/refresh_rate.hpp"
 #include "buffer_lending.hpp"
 #include "captured_frame.hpp"
+#include "commit_gate.hpp"
 #include "listener.hpp"
 #include "pacer.hpp"
 #include "renderer.hpp"
@@ -85,6 +86,7 @@ private:
     Handle<wlr_swapchain, wlr_swapchain_destroy> ring_;
     uint32_t ring_fourcc_ = 0;
     EventSource hold_timer_;
+    CommitGate gate_;
     Listener frame_;
 
     int64_t hold_since_ns_ = 0;  // 0: no frame waits for memory

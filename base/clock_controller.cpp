@@ -1,0 +1,527 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "clock_controller.hpp"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <format>
+
+#include "clock_scheduler.hpp"
+
+namespace stepscope {
+
+using namespace clock;
+
+namespace {
+
+constexpr uint64_t kNotifyToken = UINT64_MAX;
+constexpr uint64_t kRetryToken = UINT64_MAX - 1;
+
+/** Longer than anybody holds the lock by far, unless it died with it. */
+constexpr uint64_t kLockPatienceNs = 20'000'000;
+constexpr uint32_t kLockRounds = 50;
+
+UniqueFd open_task(pid_t pid, pid_t tid, const char* name) {
+    const std::string path = std::format("/proc/{}/task/{}/{}", pid, tid, name);
+    return UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+}
+
+/** The letter after the name, which is in parentheses and may hold anything; 0 if it is gone. */
+char task_state(int file) {
+    std::array<char, 128> text{};
+    const ssize_t size = ::pread(file, text.data(), text.size() - 1, 0);
+    const char* at = size > 0 ? std::strrchr(text.data(), ')') : nullptr;
+    return at && at[1] != 0 ? at[2] : '\0';
+}
+
+/**
+ * The letter S alone is not enough: a thread that has announced its sleep, but was preempted or
+ * still looks whether it has to, shows it too. To print the system call that a thread is in, the
+ * kernel makes sure that the thread is off its processor; else it prints "running". Without the
+ * right to read that, the letter has to do.
+ */
+bool is_off_cpu(int file) {
+    std::array<char, 8> text{};
+    return ::pread(file, text.data(), text.size(), 0) <= 0 || text[0] != 'r';
+}
+
+bool is_gone(char state) {
+    return state == 0 || state == 'Z' || state == 'X' || state == 'x';
+}
+
+UniqueFd open_pidfd(pid_t pid) {
+    return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+}
+
+}  // namespace
+
+const char* to_string(ClockController::StepStatus status) {
+    switch (status) {
+        case ClockController::StepStatus::presented:
+            return "presented";
+        case ClockController::StepStatus::no_commit:
+            return "no_commit";
+        case ClockController::StepStatus::exited:
+            return "exited";
+        case ClockController::StepStatus::crashed:
+            return "crashed";
+        case ClockController::StepStatus::cancelled:
+            return "cancelled";
+    }
+    return "unknown";
+}
+
+void ClockController::Unmap::operator()(ClockPage* page) const {
+    ::munmap(page, sizeof(ClockPage));
+}
+
+ClockController::~ClockController() = default;
+
+Result<ClockController> ClockController::create(const Options& options) {
+    ClockController controller;
+    controller.page_fd_ =
+        UniqueFd(::memfd_create("stepscope-clock", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    if (!controller.page_fd_ || ::ftruncate(controller.page_fd_.get(), sizeof(ClockPage)) != 0) {
+        return fail_errno("can't create the clock page");
+    }
+    // The game can't shrink it under us.
+    if (::fcntl(controller.page_fd_.get(), F_ADD_SEALS,
+                F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+        return fail_errno("can't seal the clock page's size");
+    }
+    void* memory = ::mmap(nullptr, sizeof(ClockPage), PROT_READ | PROT_WRITE, MAP_SHARED,
+                          controller.page_fd_.get(), 0);
+    if (memory == MAP_FAILED) {
+        return fail_errno("can't map the clock page");
+    }
+    // A new memfd is zero: every state is "free", "closed", "none".
+    controller.page_.reset(static_cast<ClockPage*>(memory));
+    ClockPage& page = *controller.page_;
+    page.version = kVersion;
+    page.size = sizeof(ClockPage);
+    page.monotonic_base_ns = options.monotonic_base_ns;
+    page.realtime_base_ns = options.realtime_base_ns;
+    page.spin_reads = options.spin_reads;
+    page.spin_advance_ns = options.spin_advance_ns;
+    page.seeded = options.seed.has_value();
+    page.seed = options.seed.value_or(0);
+    page.magic = kMagic;
+
+    int ends[2] = {-1, -1};
+    if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
+        return fail_errno("can't create the clock's notification pipe");
+    }
+    controller.notify_read_.reset(ends[0]);
+    controller.notify_write_.reset(ends[1]);
+    controller.retry_timer_.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    controller.epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
+    if (!controller.retry_timer_ || !controller.epoll_) {
+        return fail_errno("can't create the clock controller's event sources");
+    }
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.u64 = kNotifyToken;
+    int added = ::epoll_ctl(controller.epoll_.get(), EPOLL_CTL_ADD, ends[0], &event);
+    event.data.u64 = kRetryToken;
+    added |=
+        ::epoll_ctl(controller.epoll_.get(), EPOLL_CTL_ADD, controller.retry_timer_.get(), &event);
+    if (added != 0) {
+        return fail_errno("can't watch the clock controller's event sources");
+    }
+    return controller;
+}
+
+std::vector<std::string> ClockController::environment(const std::string& library_path) const {
+    const char* preload = std::getenv("LD_PRELOAD");
+    const std::string others = preload && *preload ? std::string(":") + preload : std::string();
+    return {
+        "LD_PRELOAD=" + library_path + others,
+        std::format("{}={}", kEnvPageFd, page_fd_.get()),
+        std::format("{}={}", kEnvNotifyFd, notify_write_.get()),
+        std::format("{}=/proc/{}/fd/{}", kEnvPagePath, ::getpid(), page_fd_.get()),
+        std::format("{}=/proc/{}/fd/{}", kEnvNotifyPath, ::getpid(), notify_write_.get()),
+    };
+}
+
+bool ClockController::lock() {
+    const auto tid = static_cast<uint32_t>(::gettid());
+    uint32_t seen = 0;
+    bool broken = false;
+    uint32_t rounds = 0;
+    while (!lock_page(*page_, tid, kLockPatienceNs, &seen)) {
+        const auto owner = static_cast<pid_t>(seen & ~kLockContended);
+        if (is_gone(task_state(open_task(owner, owner, "stat").get())) || ++rounds > kLockRounds) {
+            // Killed while it held the lock, or stopped, or hostile. Nobody else breaks it.
+            broken = page_->lock.compare_exchange_strong(seen, 0) || broken;
+            futex_wake(page_->lock);
+        }
+    }
+    if (broken) {
+        recount_locked(*page_);
+    }
+    return broken;
+}
+
+void ClockController::unlock() {
+    unlock_page(*page_);
+}
+
+/** With the lock held for what it reads; wakes are sent at once. */
+void ClockController::perform(const Action& action) {
+    if (action.wake == kNone) {
+        return;
+    }
+    ThreadSlot& slot = page_->threads[action.wake];
+    if (!action.external) {
+        futex_wake(slot.wake);
+        return;
+    }
+    const uint32_t process = slot.process;
+    const uint32_t timers =
+        process < kMaxProcesses ? page_->processes[process].timers_thread : kNone;
+    if (timers < kMaxThreads) {
+        slot.deliver = 1;
+        page_->threads[timers].wake.fetch_or(kWakeDeliver, std::memory_order_release);
+        futex_wake(page_->threads[timers].wake);
+    }
+}
+
+Result<void> ClockController::expect_process() {
+    lock();
+    const uint32_t index = expect_process_locked(*page_, 0, 0, page_->seed);
+    unlock();
+    if (index == kNone) {
+        return fail(Fault::busy, std::format("the clock has room for {} processes of the game, "
+                                             "and they are all taken",
+                                             kMaxProcesses));
+    }
+    had_process_ = true;
+    end_status_ = StepStatus::exited;
+    end_message_.clear();
+    return {};
+}
+
+void ClockController::process_started(pid_t pid) {
+    lock();
+    for (ProcessSlot& process : page_->processes) {
+        if (process.state == ProcessState::expected && process.pid == 0 &&
+            process.parent_pid == 0) {
+            process.pid = pid;
+            break;
+        }
+    }
+    unlock();
+    watch_processes();
+}
+
+Result<uint64_t> ClockController::begin_step(uint64_t delta_ns) {
+    if (open_) {
+        return fail(Fault::busy, "a step is open already; wait for its end or cancel it");
+    }
+    open_ = true;
+    retries_ = 0;
+    lock();
+    presents_before_ = page_->presents;
+    open_step_locked(*page_, delta_ns);
+    const uint64_t seq = page_->step_seq;
+    const Action action = settle_locked(*page_);
+    perform(action);
+    unlock();
+    if (had_process_ && process_count() == 0) {
+        // Nobody is left to tell us: dispatch() has to look.
+        set_event(*page_, kEventProcesses);
+        (void)!::write(notify_write_.get(), "!", 1);
+    } else if (action.notify) {
+        (void)!::write(notify_write_.get(), "!", 1);
+    }
+    return seq;
+}
+
+void ClockController::cancel_step() {
+    if (!open_) {
+        return;
+    }
+    lock();
+    page_->limit_ns = page_->now_ns.load();
+    page_->step.store(StepState::closed);
+    unlock();
+    finish(StepStatus::cancelled, "the step was cancelled");
+}
+
+void ClockController::finish(StepStatus status, std::string message) {
+    if (!open_) {
+        return;
+    }
+    open_ = false;
+    lock();
+    page_->step.store(StepState::closed);
+    page_->events.fetch_and(~(kEventStepDone | kEventConfirm));
+    StepResult result{page_->step_seq, status, page_->now_ns.load(),
+                      page_->presents - presents_before_, std::move(message)};
+    unlock();
+    arm_retry(0);
+    if (callbacks_.on_step_done) {
+        callbacks_.on_step_done(result);
+    }
+}
+
+void ClockController::watch_processes() {
+    for (uint32_t i = 0; i < kMaxProcesses; ++i) {
+        lock();
+        const ProcessSlot process = page_->processes[i];
+        unlock();
+        const auto found = watched_.find(i);
+        if (process.state == ProcessState::free || process.pid <= 0) {
+            if (found != watched_.end()) {
+                watched_.erase(found);
+            }
+            continue;
+        }
+        if (found != watched_.end() && found->second.pid == process.pid) {
+            found->second.generation = process.generation;  // an exec()
+            continue;
+        }
+        watched_.erase(i);
+        Watched watched{open_pidfd(process.pid), process.generation, process.pid};
+        epoll_event event{};
+        event.events = EPOLLIN;
+        event.data.u64 = i;
+        if (!watched.pidfd ||
+            ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, watched.pidfd.get(), &event) != 0) {
+            process_gone(i, -1, process.pid);
+            continue;
+        }
+        watched_.emplace(i, std::move(watched));
+    }
+}
+
+void ClockController::process_gone(uint32_t index, int pidfd, pid_t pid) {
+    siginfo_t info{};
+    StepStatus status = StepStatus::exited;
+    std::string message = std::format("process {} of the game has ended", pid);
+    if (pidfd >= 0 &&
+        ::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | WNOWAIT | WNOHANG) == 0 &&
+        info.si_pid == pid) {
+        if (info.si_code == CLD_EXITED) {
+            message =
+                std::format("process {} of the game exited with status {}", pid, info.si_status);
+        } else {
+            status = StepStatus::crashed;
+            message = std::format("process {} of the game was ended by signal {} ({})", pid,
+                                  info.si_status, ::strsignal(info.si_status));
+        }
+    }
+    watched_.erase(index);
+    std::erase_if(tasks_, [&](const auto& task) { return task.second.pid == pid; });
+    lock();
+    Action action;
+    if (page_->processes[index].state != ProcessState::free && page_->processes[index].pid == pid) {
+        free_process_locked(*page_, index);
+        page_->asked = 0;
+        // Its death may have been noticed before whoever waits for it was woken.
+        page_->verify = 1;
+        action = settle_locked(*page_);
+        perform(action);
+    }
+    unlock();
+    if (action.notify) {
+        (void)!::write(notify_write_.get(), "!", 1);
+    }
+    // The first process that the controller started speaks for the game; it is our child.
+    if (info.si_pid == pid || end_message_.empty()) {
+        end_status_ = status;
+        end_message_ = std::move(message);
+    }
+}
+
+void ClockController::dispatch() {
+    std::array<epoll_event, 16> events{};
+    const int count = ::epoll_wait(epoll_.get(), events.data(), events.size(), 0);
+    bool retry = false;
+    for (int i = 0; i < count; ++i) {
+        const uint64_t token = events[static_cast<size_t>(i)].data.u64;
+        if (token == kNotifyToken) {
+            std::array<char, 64> bytes{};
+            while (::read(notify_read_.get(), bytes.data(), bytes.size()) > 0) {
+            }
+        } else if (token == kRetryToken) {
+            uint64_t expirations = 0;
+            (void)!::read(retry_timer_.get(), &expirations, sizeof expirations);
+            retry = true;
+        } else if (const auto found = watched_.find(static_cast<uint32_t>(token));
+                   found != watched_.end()) {
+            const Watched watched = std::move(found->second);
+            process_gone(static_cast<uint32_t>(token), watched.pidfd.get(), watched.pid);
+        }
+    }
+    const uint32_t what = page_->events.exchange(0, std::memory_order_acq_rel);
+    if (what & kEventProcesses) {
+        watch_processes();
+    }
+    if ((what & kEventPresent) && callbacks_.on_present) {
+        callbacks_.on_present();
+    }
+    if (open_ && had_process_ && process_count() == 0) {
+        finish(end_status_, end_message_);
+        return;
+    }
+    if ((what & kEventStepDone) && open_) {
+        lock();
+        // One that was cancelled may have left its event behind.
+        const bool done = page_->step.load() == StepState::closed;
+        const bool presented = page_->presents != presents_before_;
+        unlock();
+        if (done) {
+            finish(presented ? StepStatus::presented : StepStatus::no_commit, {});
+            return;
+        }
+    }
+    if (open_ && ((what & kEventConfirm) || retry)) {
+        confirm();
+    }
+}
+
+void ClockController::recheck() {
+    if (open_) {
+        retries_ = 0;
+        confirm();
+    }
+}
+
+ClockController::Asleep ClockController::check_threads() {
+    for (uint32_t i = 0; i < slots_in_use(*page_); ++i) {
+        const ThreadSlot& slot = page_->threads[i];
+        const ThreadState state = slot.state.load();
+        if (state != ThreadState::external && !(page_->verify && state == ThreadState::waiting)) {
+            continue;
+        }
+        if (slot.process >= kMaxProcesses || slot.tid <= 0) {
+            return Asleep::no;
+        }
+        const pid_t pid = page_->processes[slot.process].pid;
+        TaskFile& task = tasks_[i];
+        if (task.pid != pid || task.tid != slot.tid || task.generation != slot.generation) {
+            task = {open_task(pid, slot.tid, "stat"), open_task(pid, slot.tid, "syscall"), pid,
+                    slot.tid, slot.generation};
+        }
+        const char letter = task_state(task.stat.get());
+        if (!is_gone(letter) && (letter != 'S' || !is_off_cpu(task.syscall.get()))) {
+            return Asleep::no;
+        }
+    }
+    return Asleep::yes;
+}
+
+void ClockController::confirm() {
+    lock();
+    const bool quiet = page_->runnable == 0 && page_->step.load() == StepState::open;
+    const uint64_t quiescence = page_->wakeups;
+    unlock();
+    if (!quiet) {
+        return;  // whoever became running asks again when it waits
+    }
+    // The kernel wakes a thread within the call that makes its descriptor ready, its futex
+    // change or its child end: a thread that sleeps now has not been woken by anything yet. The one
+    // that asked may still be on its way to sleep: that takes a few microseconds.
+    constexpr uint32_t kYields = 20;
+    bool asleep = check_threads() == Asleep::yes;
+    for (uint32_t i = 0; !asleep && i < kYields; ++i) {
+        ::sched_yield();
+        asleep = check_threads() == Asleep::yes;
+    }
+    if (!asleep) {
+        // It runs, or waits for a processor. Look again, less and less often up to 1 ms.
+        arm_retry(std::min<uint64_t>(1'000'000, 20'000u << std::min(retries_++, 6u)));
+        return;
+    }
+    if (callbacks_.on_quiescent) {
+        if (!callbacks_.on_quiescent()) {
+            return;
+        }
+        // What the callback did (flush a reply) may have woken somebody.
+        if (check_threads() == Asleep::no) {
+            arm_retry(20'000);
+            return;
+        }
+    }
+    retries_ = 0;
+    lock();
+    Action action;
+    if (page_->runnable == 0 && page_->wakeups == quiescence &&
+        page_->step.load() == StepState::open) {
+        page_->verify = 0;
+        page_->asked = 0;
+        action = jump_locked(*page_);
+        perform(action);
+    }
+    const bool done = page_->step.load() == StepState::closed;
+    const bool presented = page_->presents != presents_before_;
+    unlock();
+    if (done && open_) {
+        finish(presented ? StepStatus::presented : StepStatus::no_commit, {});
+    }
+}
+
+void ClockController::arm_retry(uint64_t delay_ns) {
+    const itimerspec value{{0, 0}, {0, static_cast<long>(delay_ns)}};
+    ::timerfd_settime(retry_timer_.get(), 0, &value, nullptr);
+}
+
+uint64_t ClockController::now_ns() const {
+    return page_->now_ns.load();
+}
+
+int64_t ClockController::monotonic_ns() const {
+    return page_->monotonic_base_ns + static_cast<int64_t>(now_ns());
+}
+
+size_t ClockController::process_count() const {
+    size_t count = 0;
+    for (const ProcessSlot& process : page_->processes) {
+        count += process.state != ProcessState::free;
+    }
+    return count;
+}
+
+std::vector<ClockController::ThreadInfo> ClockController::threads() const {
+    std::vector<ThreadInfo> result;
+    for (uint32_t i = 0; i < slots_in_use(*page_); ++i) {
+        const ThreadSlot& slot = page_->threads[i];
+        if (slot.state.load() == ThreadState::free || slot.process >= kMaxProcesses) {
+            continue;
+        }
+        result.push_back({page_->processes[slot.process].pid, slot.tid, slot.state.load(),
+                          slot.kind.load(), slot.deadline_ns.load()});
+    }
+    return result;
+}
+
+std::string ClockController::describe() const {
+    std::string text;
+    for (const ThreadInfo& thread : threads()) {
+        text += std::format("thread {} of process {} ", thread.tid, thread.pid);
+        if (thread.tid == 0) {
+            text += "is expected; the clock library has not started in it\n";
+        } else if (thread.state == ThreadState::running) {
+            text += "runs\n";
+        } else if (thread.deadline_ns == kNever) {
+            text += std::format("waits for {}\n", wait_kind_name(thread.kind));
+        } else {
+            text += std::format("waits for {}, at most until {} ns (now {} ns)\n",
+                                wait_kind_name(thread.kind), thread.deadline_ns, now_ns());
+        }
+    }
+    return text;
+}
+
+}  // namespace stepscope

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "clock_page.hpp"
+#include "error.hpp"
+#include "unique_fd.hpp"
+
+namespace stepscope {
+
+namespace clock {
+struct Action;
+}
+
+/**
+ * Controls the virtual time of a game whose processes run with the clock library: opens steps and
+ * learns how they end. Time moves only within a step. docs/virtual-time.md has the rules.
+ *
+ * One thread; never blocks. Put fd() into the event loop and call dispatch() when it is readable:
+ * callbacks come from dispatch() and from recheck(), and may call every function but the
+ * destructor.
+ */
+class ClockController {
+public:
+    struct Options {
+        int64_t monotonic_base_ns = 1'000'000'000'000;         // 1000 s after "boot"
+        int64_t realtime_base_ns = 1'767'225'600'000'000'000;  // 2026-01-01T00:00:00Z
+        std::optional<uint64_t> seed;                          // random numbers, too
+        uint32_t spin_reads = 100;             // clock reads in one instant that count as a wait…
+        uint32_t spin_advance_ns = 1'000'000;  // …of this length
+    };
+
+    enum class StepStatus {
+        presented,  // T+Δ reached; the present hook saw at least one present
+        no_commit,  // T+Δ reached, no present was reported to the page
+        exited,     // the game's last process ended by itself
+        crashed,    // …by a signal
+        cancelled,  // cancel_step()
+    };
+
+    struct StepResult {
+        uint64_t seq = 0;
+        StepStatus status = StepStatus::no_commit;
+        uint64_t now_ns = 0;    // virtual time since the start
+        uint64_t presents = 0;  // of this step
+        std::string message;    // exited, crashed: who and how
+    };
+
+    struct Callbacks {
+        /** The step has ended; none is open now. */
+        std::function<void(const StepResult&)> on_step_done;
+        /**
+         * Everything in the game waits, some of it for outside events. True: none is on its way
+         * (every request read and answered, every reply flushed and received), time may move.
+         * False: call recheck() once that is so. Missing: always true.
+         */
+        std::function<bool()> on_quiescent;
+        /** A present was reported by the present hook; the step goes on until T+Δ. */
+        std::function<void()> on_present;
+    };
+
+    struct ThreadInfo {
+        pid_t pid = 0;
+        pid_t tid = 0;
+        clock::ThreadState state = clock::ThreadState::free;
+        clock::WaitKind kind = clock::WaitKind::none;
+        uint64_t deadline_ns = clock::kNever;
+    };
+
+    static Result<ClockController> create(const Options& options);
+
+    ClockController(ClockController&&) = default;
+    ClockController& operator=(ClockController&&) = default;
+    ~ClockController();
+
+    void set_callbacks(Callbacks callbacks) { callbacks_ = std::move(callbacks); }
+
+    /**
+     * What the game's environment needs, as NAME=value: the page, and the library in LD_PRELOAD
+     * before what that holds already.
+     */
+    std::vector<std::string> environment(const std::string& library_path) const;
+    /** Descriptors that the game must inherit under the same numbers. Borrowed. They are
+     * close-on-exec here: clear that between fork and exec. */
+    std::vector<int> inherited_fds() const { return {page_fd_.get(), notify_write_.get()}; }
+
+    /**
+     * To be called before the game is started: its first process counts as running from here on,
+     * so no step can end before it has come.
+     */
+    Result<void> expect_process();
+    /** …and after, with the child's pid: its end is noticed even if the library never starts. */
+    void process_started(pid_t pid);
+
+    /** Lets the game run until now + delta. An error while a step is open. */
+    Result<uint64_t> begin_step(uint64_t delta_ns);
+    /** A wall-clock watchdog gave up: ends the step as cancelled, with time where it is. What runs
+     * goes on until it waits. */
+    void cancel_step();
+    bool step_open() const { return open_; }
+
+    /** Readable when dispatch() has something to do. */
+    int fd() const { return epoll_.get(); }
+    void dispatch();
+    /** on_quiescent's answer may have changed. */
+    void recheck();
+
+    uint64_t now_ns() const;
+    int64_t monotonic_ns() const;
+    /** Processes of the game that run with the library, or are expected to. */
+    size_t process_count() const;
+    std::vector<ThreadInfo> threads() const;
+    /** For error reports: who still runs, who waits for what. One thread a line. */
+    std::string describe() const;
+
+    clock::ClockPage& page() { return *page_; }
+
+private:
+    struct Unmap {
+        void operator()(clock::ClockPage* page) const;
+    };
+    struct Watched {
+        UniqueFd pidfd;
+        uint32_t generation = 0;
+        pid_t pid = 0;
+    };
+    /** A thread's entry in /proc, kept open: looking again is one system call. */
+    struct TaskFile {
+        UniqueFd stat;
+        UniqueFd syscall;
+        pid_t pid = 0;
+        pid_t tid = 0;
+        uint32_t generation = 0;
+    };
+    enum class Asleep { yes, no };
+
+    ClockController() = default;
+    bool lock();
+    void unlock();
+    void perform(const clock::Action& action);
+    void watch_processes();
+    void process_gone(uint32_t index, int pidfd, pid_t pid);
+    void confirm();
+    Asleep check_threads();
+    void arm_retry(uint64_t delay_ns);
+    void finish(StepStatus status, std::string message);
+
+    std::unique_ptr<clock::ClockPage, Unmap> page_;
+    UniqueFd page_fd_;
+    UniqueFd notify_read_;
+    UniqueFd notify_write_;
+    UniqueFd retry_timer_;
+    UniqueFd epoll_;
+    Callbacks callbacks_;
+    std::map<uint32_t, Watched> watched_;  // by index into the page's processes
+    std::map<uint32_t, TaskFile> tasks_;   // by slot
+    bool open_ = false;
+    bool had_process_ = false;
+    uint64_t presents_before_ = 0;
+    uint32_t retries_ = 0;
+    StepStatus end_status_ = StepStatus::exited;
+    std::string end_message_;
+};
+
+const char* to_string(ClockController::StepStatus status);
+
+}  // namespace stepscope

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <optional>
+
+#include "listener.hpp"
+
+namespace stepscope {
+
+/**
+ * Keeps a surface from showing its next picture before the one it has was shown: commits that come
+ * too early wait in the surface's queue, with their buffers, so that none is lost and the game runs
+ * out of buffers instead of out of breath.
+ */
+class CommitGate {
+public:
+    CommitGate() = default;
+    CommitGate(const CommitGate&) = delete;
+    CommitGate& operator=(const CommitGate&) = delete;
+    ~CommitGate() { open(); }
+
+    /** Guards this surface from its next commit on, and no other; null guards none. */
+    void guard(wlr_surface* surface);
+    /** The picture was shown: the next one may come. */
+    void handle_shown();
+
+private:
+    void open();
+
+    wlr_surface* surface_ = nullptr;
+    std::optional<uint32_t> lock_;
+    Listener commit_;
+    Listener destroy_;
+};
+
+}  // namespace stepscope

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <alloca.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "local.hpp"
+
+/** Waits for descriptors: readiness is real, the timeout virtual. */
+namespace stepscope::guest {
+
+namespace {
+
+constexpr int kMaxProtected = 4096;
+constinit std::atomic<bool> protected_fds[kMaxProtected];
+
+uint64_t deadline_of(int timeout_ms) {
+    return timeout_ms < 0 ? kNever : deadline_after(uint64_t(timeout_ms) * 1'000'000);
+}
+
+/**
+ * Blocks until a descriptor is ready, the virtual deadline comes (0) or a signal handler ran.
+ * For the result of a wait that ended with the deadline the descriptors are looked at once more.
+ */
+int poll_until(Thread& thread, pollfd* fds, nfds_t count, uint64_t deadline, const sigset_t* mask) {
+    constexpr timespec kAtOnce{};
+    int ready = real::ppoll(fds, count, &kAtOnce, mask);
+    if (ready != 0) {
+        return ready;
+    }
+    if (deadline <= now()) {
+        looked_at_clock(thread);
+        return 0;
+    }
+    if (deadline == kNever) {
+        enter_external(thread, WaitKind::descriptors, kNever);
+        ready = real::ppoll(fds, count, nullptr, mask);
+        leave_external(thread);
+        return ready;
+    }
+    auto* all = static_cast<pollfd*>(::alloca((count + 1) * sizeof(pollfd)));
+    for (;;) {
+        if (count > 0) {
+            ::memcpy(all, fds, count * sizeof(pollfd));
+        }
+        enter_external(thread, WaitKind::descriptors, deadline);
+        all[count] = {thread.wake_fd, POLLIN, 0};
+        ready = real::ppoll(all, count + 1, nullptr, mask);
+        const bool timeout = leave_external(thread);
+        if (ready < 0) {
+            return ready;
+        }
+        if (timeout) {
+            return real::ppoll(fds, count, &kAtOnce, nullptr);
+        }
+        const int ours = all[count].revents != 0;
+        if (ready - ours > 0) {
+            for (nfds_t i = 0; i < count; ++i) {
+                fds[i].revents = all[i].revents;
+            }
+            return ready - ours;
+        }
+    }
+}
+
+/** Before a call that blocks on one descriptor: waits for it here. */
+void wait_ready(Thread& thread, int fd, short events) {
+    const int saved_errno = errno;
+    pollfd one{fd, events, 0};
+    constexpr timespec kAtOnce{};
+    if (real::ppoll(&one, 1, &kAtOnce, nullptr) == 0) {
+        const long flags = raw_syscall(SYS_fcntl, fd, F_GETFL);
+        if (flags >= 0 && !(flags & O_NONBLOCK)) {
+            enter_external(thread, WaitKind::descriptors, kNever);
+            // A signal handler ends it: the call itself then decides between EINTR and waiting.
+            real::ppoll(&one, 1, nullptr, nullptr);
+            leave_external(thread);
+        }
+    }
+    errno = saved_errno;
+}
+
+template <typename Function>
+int epoll_until(Thread& thread, int fd, uint64_t deadline, const sigset_t* mask, Function collect) {
+    for (;;) {
+        const int ready = collect();
+        if (ready != 0) {
+            return ready;
+        }
+        pollfd one{fd, POLLIN, 0};
+        const int woken = poll_until(thread, &one, 1, deadline, mask);
+        if (woken < 0) {
+            return woken;
+        }
+        if (woken == 0) {
+            return collect();
+        }
+    }
+}
+
+bool is_set(const fd_set* set, int fd) {
+    return set && FD_ISSET(fd, set);
+}
+
+int select_until(Thread& thread, int count, fd_set* read, fd_set* write, fd_set* except,
+                 uint64_t deadline, const sigset_t* mask) {
+    if (count < 0 || count > FD_SETSIZE) {
+        errno = EINVAL;
+        return -1;
+    }
+    fd_set wanted_read, wanted_write, wanted_except;
+    const auto copy = [](fd_set& to, const fd_set* from) {
+        if (from) {
+            to = *from;
+        }
+    };
+    copy(wanted_read, read);
+    copy(wanted_write, write);
+    copy(wanted_except, except);
+    constexpr timespec kAtOnce{};
+    int ready = real::pselect(count, read, write, except, &kAtOnce, mask);
+    if (ready != 0) {
+        return ready;
+    }
+    auto* fds = static_cast<pollfd*>(::alloca((static_cast<size_t>(count) + 1) * sizeof(pollfd)));
+    nfds_t used = 0;
+    for (int fd = 0; fd < count; ++fd) {
+        const short events =
+            static_cast<short>((is_set(read ? &wanted_read : nullptr, fd) ? POLLIN : 0) |
+                               (is_set(write ? &wanted_write : nullptr, fd) ? POLLOUT : 0) |
+                               (is_set(except ? &wanted_except : nullptr, fd) ? POLLPRI : 0));
+        if (events) {
+            fds[used++] = {fd, events, 0};
+        }
+    }
+    do {
+        const int woken = poll_until(thread, fds, used, deadline, mask);
+        if (woken < 0) {
+            return woken;
+        }
+        if (read) {
+            *read = wanted_read;
+        }
+        if (write) {
+            *write = wanted_write;
+        }
+        if (except) {
+            *except = wanted_except;
+        }
+        ready = real::pselect(count, read, write, except, &kAtOnce, nullptr);
+        if (woken == 0) {
+            return ready;
+        }
+    } while (ready == 0);
+    return ready;
+}
+
+/** Where there is no thread of the game behind the call any more: as it is. */
+Thread* reader(int fd, short events) {
+    Thread* thread = current();
+    if (thread) {
+        wait_ready(*thread, fd, events);
+    }
+    return thread;
+}
+
+}  // namespace
+
+void protect_fd(int fd, bool on) {
+    if (fd >= 0 && fd < kMaxProtected) {
+        protected_fds[fd].store(on, std::memory_order_relaxed);
+    }
+}
+
+bool is_library_fd(int fd) {
+    return fd == process.page_fd || fd == process.notify_fd ||
+           (fd >= 0 && fd < kMaxProtected && protected_fds[fd].load(std::memory_order_relaxed));
+}
+
+}  // namespace stepscope::guest
+
+using namespace stepscope::guest;
+
+STEPSCOPE_EXPORT int ppoll(pollfd* fds, nfds_t count, const timespec* timeout,
+                           const sigset_t* mask) {
+    Thread* thread = current();
+    if (!thread || (timeout && !valid(*timeout))) {
+        return real::ppoll(fds, count, timeout, mask);
+    }
+    return poll_until(*thread, fds, count, timeout ? deadline_after(*timeout) : kNever, mask);
+}
+
+STEPSCOPE_EXPORT int poll(pollfd* fds, nfds_t count, int timeout_ms) {
+    Thread* thread = current();
+    return thread ? poll_until(*thread, fds, count, deadline_of(timeout_ms), nullptr)
+                  : real::poll(fds, count, timeout_ms);
+}
+
+STEPSCOPE_EXPORT int __poll_chk(pollfd* fds, nfds_t count, int timeout_ms, size_t size) {
+    if (size / sizeof(pollfd) < count) {
+        ::abort();
+    }
+    return ::poll(fds, count, timeout_ms);
+}
+
+STEPSCOPE_EXPORT int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout,
+                                 const sigset_t* mask, size_t size) {
+    if (size / sizeof(pollfd) < count) {
+        ::abort();
+    }
+    return ::ppoll(fds, count, timeout, mask);
+}
+
+STEPSCOPE_EXPORT int pselect(int count, fd_set* read, fd_set* write, fd_set* except,
+                             const timespec* timeout, const sigset_t* mask) {
+    Thread* thread = current();
+    if (!thread || (timeout && !valid(*timeout))) {
+        return real::pselect(count, read, write, except, timeout, mask);
+    }
+    return select_until(*thread, count, read, write, except,
+                        timeout ? deadline_after(*timeout) : kNever, mask);
+}
+
+STEPSCOPE_EXPORT int select(int count, fd_set* read, fd_set* write, fd_set* except,
+                            timeval* timeout) {
+    Thread* thread = current();
+    if (!thread || (timeout && (timeout->tv_sec < 0 || timeout->tv_usec < 0))) {
+        return real::select(count, read, write, except, timeout);
+    }
+    const uint64_t deadline =
+        timeout ? deadline_after(timespec{timeout->tv_sec, timeout->tv_usec * 1000}) : kNever;
+    const int ready = select_until(*thread, count, read, write, except, deadline, nullptr);
+    if (timeout && ready >= 0) {
+        // Linux leaves what remains of the timeout.
+        const timespec rest = to_timespec(deadline > now() ? deadline - now() : 0);
+        *timeout = {rest.tv_sec, rest.tv_nsec / 1000};
+    }
+    return ready;
+}
+
+STEPSCOPE_EXPORT int epoll_pwait(int fd, epoll_event* events, int count, int timeout_ms,
+                                 const sigset_t* mask) {
+    Thread* thread = current();
+    if (!thread) {
+        return real::epoll_pwait(fd, events, count, timeout_ms, mask);
+    }
+    return epoll_until(*thread, fd, deadline_of(timeout_ms), mask,
+                       [&] { return real::epoll_pwait(fd, events, count, 0, mask); });
+}
+
+STEPSCOPE_EXPORT int epoll_wait(int fd, epoll_event* events, int count, int timeout_ms) {
+    return current() ? ::epoll_pwait(fd, events, count, timeout_ms, nullptr)
+                     : real::epoll_wait(fd, events, count, timeout_ms);
+}
+
+STEPSCOPE_EXPORT int epoll_pwait2(int fd, epoll_event* events, int count, const timespec* timeout,
+                                  const sigset_t* mask) {
+    Thread* thread = current();
+    if (!thread || (timeout && !valid(*timeout))) {
+        return real::epoll_pwait2(fd, events, count, timeout, mask);
+    }
+    return epoll_until(*thread, fd, timeout ? deadline_after(*timeout) : kNever, mask,
+                       [&] { return real::epoll_pwait(fd, events, count, 0, mask); });
+}
+
+STEPSCOPE_EXPORT ssize_t read(int fd, void* buffer, size_t size) {
+    Thread* thread = current();
+    if (thread && is_random_fd(fd)) {
+        fill_random(*thread, buffer, size);
+        return static_cast<ssize_t>(size);
+    }
+    reader(fd, POLLIN);
+    return real::read(fd, buffer, size);
+}
+
+STEPSCOPE_EXPORT ssize_t __read_chk(int fd, void* buffer, size_t size, size_t room) {
+    if (size > room) {
+        ::abort();
+    }
+    return ::read(fd, buffer, size);
+}
+
+STEPSCOPE_EXPORT ssize_t readv(int fd, const iovec* parts, int count) {
+    reader(fd, POLLIN);
+    return real::readv(fd, parts, count);
+}
+
+STEPSCOPE_EXPORT ssize_t recv(int fd, void* buffer, size_t size, int flags) {
+    if (!(flags & MSG_DONTWAIT)) {
+        reader(fd, POLLIN);
+    }
+    return real::recv(fd, buffer, size, flags);
+}
+
+STEPSCOPE_EXPORT ssize_t __recv_chk(int fd, void* buffer, size_t size, size_t room, int flags) {
+    if (size > room) {
+        ::abort();
+    }
+    return ::recv(fd, buffer, size, flags);
+}
+
+STEPSCOPE_EXPORT ssize_t recvfrom(int fd, void* buffer, size_t size, int flags, sockaddr* address,
+                                  socklen_t* length) {
+    if (!(flags & MSG_DONTWAIT)) {
+        reader(fd, POLLIN);
+    }
+    return real::recvfrom(fd, buffer, size, flags, address, length);
+}
+
+STEPSCOPE_EXPORT ssize_t __recvfrom_chk(int fd, void* buffer, size_t size, size_t room, int flags,
+                                        sockaddr* address, socklen_t* length) {
+    if (size > room) {
+        ::abort();
+    }
+    return ::recvfrom(fd, buffer, size, flags, address, length);
+}
+
+STEPSCOPE_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
+    if (!(flags & MSG_DONTWAIT)) {
+        reader(fd, POLLIN);
+    }
+    return real::recvmsg(fd, message, flags);
+}
+
+STEPSCOPE_EXPORT int accept4(int fd, sockaddr* address, socklen_t* length, int flags) {
+    reader(fd, POLLIN);
+    return real::accept4(fd, address, length, flags);
+}
+
+STEPSCOPE_EXPORT int accept(int fd, sockaddr* address, socklen_t* length) {
+    reader(fd, POLLIN);
+    return real::accept(fd, address, length);
+}
+
+STEPSCOPE_EXPORT int close(int fd) {
+    if (current() && fd >= 0) {
+        // Programs that close all descriptors that they don't know must not lose the clock's.
+        if (is_library_fd(fd)) {
+            return 0;
+        }
+        forget_random_fd(fd);
+        close_timer_fd(fd);
+    }
+    return real::close(fd);
+}
+
+STEPSCOPE_EXPORT int close_range(unsigned first, unsigned last, int flags) {
+    if (!current()) {
+        return real::close_range(first, last, flags);
+    }
+    // Around every descriptor of the library, lowest first.
+    constexpr unsigned kHighest = 4096;
+    unsigned start = first;
+    for (unsigned fd = first; fd <= last && fd < kHighest; ++fd) {
+        if (is_library_fd(static_cast<int>(fd))) {
+            if (fd > start) {
+                real::close_range(start, fd - 1, flags);
+            }
+            start = fd + 1;
+        } else if (!(flags & ~CLOSE_RANGE_UNSHARE)) {
+            forget_random_fd(static_cast<int>(fd));
+            close_timer_fd(static_cast<int>(fd));
+        }
+    }
+    return start <= last ? real::close_range(start, last, flags) : 0;
+}
+
+STEPSCOPE_EXPORT void closefrom(int first) {
+    ::close_range(first < 0 ? 0u : static_cast<unsigned>(first), ~0u, 0);
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "real.hpp"
+
+#include <dlfcn.h>
+
+namespace stepscope::guest::real {
+
+#define STEPSCOPE_DEFINE(name) constinit decltype(&::name) name = nullptr;
+STEPSCOPE_REAL_FUNCTIONS(STEPSCOPE_DEFINE)
+STEPSCOPE_REAL_CONDITION_FUNCTIONS(STEPSCOPE_DEFINE)
+#undef STEPSCOPE_DEFINE
+
+namespace {
+
+/** pthread_cond_* got a new layout in 2.3.2 on the architectures that existed then; a lookup
+ * without a version may find the old one. */
+void* find_condition(const char* name) {
+#if defined(__x86_64__)
+    if (void* function = dlvsym(RTLD_NEXT, name, "GLIBC_2.3.2")) {
+        return function;
+    }
+#endif
+    return dlsym(RTLD_NEXT, name);
+}
+
+}  // namespace
+
+void resolve() {
+#define STEPSCOPE_RESOLVE(name) name = reinterpret_cast<decltype(name)>(dlsym(RTLD_NEXT, #name));
+    STEPSCOPE_REAL_FUNCTIONS(STEPSCOPE_RESOLVE)
+#undef STEPSCOPE_RESOLVE
+#define STEPSCOPE_RESOLVE(name) name = reinterpret_cast<decltype(name)>(find_condition(#name));
+    STEPSCOPE_REAL_CONDITION_FUNCTIONS(STEPSCOPE_RESOLVE)
+#undef STEPSCOPE_RESOLVE
+}
+
+}  // namespace stepscope::guest::real

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <dlfcn.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "clock_program.hpp"
+
+namespace {
+
+void work(unsigned amount) {
+    for (volatile unsigned i = 0; i < amount; i = i + 1) {
+    }
+}
+
+/**
+ * Two producers with periods of their own, a consumer that waits with a timeout and a sleeper.
+ * Every thread computes for a while, so that on a loaded machine they finish in any order.
+ */
+void producers() {
+    std::mutex mutex;
+    std::condition_variable condition;
+    std::deque<int> queue;
+    bool done = false;
+    std::vector<std::pair<int, int64_t>> trace;
+    const auto produce = [&](int id, int period_us, int count) {
+        for (int i = 0; i < count; ++i) {
+            ::usleep(static_cast<useconds_t>(period_us));
+            work(20'000u * static_cast<unsigned>(i % 3));
+            std::lock_guard lock(mutex);
+            queue.push_back(id * 1000 + i);
+            condition.notify_one();
+        }
+    };
+    std::thread first(produce, 1, 3'100, 60);
+    std::thread second(produce, 2, 5'300, 40);
+    std::thread idle([] {
+        for (int i = 0; i < 50; ++i) {
+            ::usleep(1'700);
+        }
+    });
+    std::thread consumer([&] {
+        std::unique_lock lock(mutex);
+        while (!done || !queue.empty()) {
+            if (!condition.wait_for(lock, std::chrono::microseconds(2'000),
+                                    [&] { return !queue.empty() || done; })) {
+                trace.emplace_back(-1, monotonic_ns());
+                continue;
+            }
+            while (!queue.empty()) {
+                trace.emplace_back(queue.front(), monotonic_ns());
+                queue.pop_front();
+            }
+        }
+    });
+    first.join();
+    second.join();
+    idle.join();
+    {
+        std::lock_guard lock(mutex);
+        done = true;
+    }
+    condition.notify_all();
+    consumer.join();
+    for (const auto& [id, time] : trace) {
+        report("event", id, time);
+    }
+}
+
+/** Several threads fight for one mutex that is held across sleeps. */
+void contention() {
+    std::mutex mutex;
+    std::vector<std::thread> threads;
+    int64_t total = 0;
+    for (int i = 0; i < 4; ++i) {
+        threads.emplace_back([&] {
+            for (int round = 0; round < 10; ++round) {
+                std::lock_guard lock(mutex);
+                ::usleep(1'000);
+                ++total;
+            }
+        });
+    }
+    for (std::thread& thread : threads) {
+        thread.join();
+    }
+    report("total", total, monotonic_ns());
+}
+
+void spin() {
+    const int64_t end = monotonic_ns() + 50'000'000;
+    long reads = 0;
+    while (monotonic_ns() < end) {
+        ++reads;
+    }
+    report("spin", reads, monotonic_ns());
+    const int64_t yield_end = monotonic_ns() + 10'000'000;
+    long yields = 0;
+    do {
+        for (int i = 0; i < 10; ++i) {
+            ::sched_yield();
+            ++yields;
+        }
+    } while (monotonic_ns() < yield_end);
+    report("yield", yields > 0, monotonic_ns());
+}
+
+/** Spins for ever; its progress can be seen from outside. */
+void spin_forever() {
+    for (;;) {
+        report("at", 0, monotonic_ns());
+        std::fflush(stdout);
+        for (int i = 0; i < 98; ++i) {
+            monotonic_ns();
+        }
+    }
+}
+
+void ticks() {
+    for (int i = 0; i < 1'000'000; ++i) {
+        report("tick", i, monotonic_ns());
+        std::fflush(stdout);
+        ::usleep(10'000);
+    }
+}
+
+void present() {
+    auto* const function =
+        reinterpret_cast<int (*)()>(::dlsym(RTLD_DEFAULT, "stepscope_clock_present"));
+    if (!function) {
+        report("missing", 0, 0);
+        return;
+    }
+    std::thread audio([] {
+        for (int i = 0; i < 20; ++i) {
+            ::usleep(3'000);
+        }
+        report("audio", 20, monotonic_ns());
+    });
+    for (int frame = 0; frame < 5; ++frame) {
+        report("frame", frame, monotonic_ns());
+        std::fflush(stdout);
+        function();
+    }
+    audio.join();
+}
+
+void children() {
+    char path[4096] = {};
+    (void)!::readlink("/proc/self/exe", path, sizeof path - 1);
+    const std::string program = path;
+    measure("fork", [] {
+        const pid_t child = ::fork();
+        if (child == 0) {
+            ::usleep(20'000);
+            ::_exit(7);
+        }
+        int status = 0;
+        ::waitpid(child, &status, 0);
+        return WEXITSTATUS(status);
+    });
+    measure("vfork_exec", [] {
+        const pid_t child = ::vfork();
+        if (child == 0) {
+            ::execl("/proc/self/exe", "clock_program", "nap", "250000", nullptr);
+            ::_exit(1);
+        }
+        int status = 0;
+        ::waitpid(child, &status, 0);
+        return WEXITSTATUS(status);
+    });
+    measure("posix_spawn", [] {
+        char name[] = "clock_program";
+        char scenario[] = "nap";
+        char time[] = "125000";
+        char* arguments[] = {name, scenario, time, nullptr};
+        pid_t child = 0;
+        ::posix_spawn(&child, "/proc/self/exe", nullptr, nullptr, arguments, environ);
+        int status = 0;
+        ::waitpid(child, &status, 0);
+        return WEXITSTATUS(status);
+    });
+    measure("system",
+            [&] { return WEXITSTATUS(::system((program + " nap 500000; exit 3").c_str())); });
+    measure("popen", [&] {
+        FILE* stream = ::popen((program + " nap 750000").c_str(), "r");
+        return WEXITSTATUS(::pclose(stream));
+    });
+    // Sleeps at the same time in two processes: the clock is one.
+    measure("together", [] {
+        const pid_t child = ::fork();
+        if (child == 0) {
+            ::usleep(30'000);
+            ::_exit(0);
+        }
+        ::usleep(40'000);
+        ::waitpid(child, nullptr, 0);
+        return 0;
+    });
+}
+
+void endings() {
+    // A thread that ends while others wait, one that is cancelled, one that exits by itself.
+    std::thread([] {}).join();
+    pthread_t cancelled;
+    pthread_create(
+        &cancelled, nullptr,
+        [](void*) -> void* {
+            ::sleep(1000);
+            return nullptr;
+        },
+        nullptr);
+    ::usleep(1'000);
+    pthread_cancel(cancelled);
+    measure("cancelled", [&] {
+        void* result = nullptr;
+        pthread_join(cancelled, &result);
+        return result == PTHREAD_CANCELED;
+    });
+    pthread_t leaver;
+    pthread_create(
+        &leaver, nullptr,
+        [](void*) -> void* {
+            ::usleep(2'000);
+            pthread_exit(reinterpret_cast<void*>(9));
+        },
+        nullptr);
+    measure("exited", [&] {
+        void* result = nullptr;
+        pthread_join(leaver, &result);
+        return reinterpret_cast<intptr_t>(result);
+    });
+    std::thread detached([] { ::usleep(3'000); });
+    detached.detach();
+    measure("after", [] { return ::usleep(10'000); });
+    // A signal for a thread that waits.
+    struct sigaction action{};
+    action.sa_handler = [](int) { ::usleep(1'500); };
+    ::sigaction(SIGUSR1, &action, nullptr);
+    const pthread_t self = pthread_self();
+    std::thread other([&] {
+        ::usleep(4'000);
+        pthread_kill(self, SIGUSR1);
+    });
+    measure("interrupted", [] { return ::usleep(100'000) == -1; });
+    other.join();
+}
+
+void die() {
+    std::thread([] { ::sleep(1000); }).detach();
+    ::usleep(5'000);
+    ::raise(SIGKILL);
+}
+
+/** Never waits and never reads the clock. */
+void busy() {
+    for (volatile unsigned i = 0;; i = i + 1) {
+    }
+}
+
+/** Many short sleeps, for measuring. */
+void jumps() {
+    for (int i = 0; i < 20'000; ++i) {
+        ::usleep(1'000);
+    }
+}
+
+void jumps_with_waiter() {
+    int ends[2];
+    (void)!::pipe(ends);
+    std::thread([&] {
+        pollfd one{ends[0], POLLIN, 0};
+        ::poll(&one, 1, -1);
+    }).detach();
+    for (int i = 0; i < 5'000; ++i) {
+        ::usleep(1'000);
+    }
+    ::_exit(0);
+}
+
+void polls() {
+    int ends[2];
+    (void)!::pipe(ends);
+    pollfd one{ends[0], POLLIN, 0};
+    for (int i = 0; i < 2'000; ++i) {
+        ::poll(&one, 1, 1);
+    }
+}
+
+/** Waits for its parent; used with a compositor's part played by the test. */
+void request_and_reply() {
+    for (int i = 0; i < 20; ++i) {
+        std::printf("request %d 0\n", i);
+        std::fflush(stdout);
+        pollfd one{STDIN_FILENO, POLLIN, 0};
+        const int64_t start = monotonic_ns();
+        const int ready = ::poll(&one, 1, 100);
+        char byte = 0;
+        if (ready == 1) {
+            (void)!::read(STDIN_FILENO, &byte, 1);
+        }
+        report("reply", ready, monotonic_ns() - start);
+    }
+}
+
+void close_everything() {
+    pollfd none{-1, 0, 0};
+    ::poll(&none, 1, 1);  // the library has descriptors of its own for this
+    ::closefrom(3);
+    for (int fd = 3; fd < 1024; ++fd) {
+        ::close(fd);
+    }
+    measure("sleep", [] { return ::usleep(10'000); });
+    measure("poll", [&] { return ::poll(&none, 1, 7); });
+}
+
+}  // namespace
+
+bool run_threaded_scenario(const std::string& name) {
+    static constexpr struct {
+        const char* name;
+        void (*function)();
+    } scenarios[] = {{"producers", producers},
+                     {"contention", contention},
+                     {"spin", spin},
+                     {"spin_forever", spin_forever},
+                     {"ticks", ticks},
+                     {"present", present},
+                     {"children", children},
+                     {"endings", endings},
+                     {"die", die},
+                     {"busy", busy},
+                     {"jumps", jumps},
+                     {"jumps_with_waiter", jumps_with_waiter},
+                     {"polls", polls},
+                     {"request_and_reply", request_and_reply},
+                     {"close_everything", close_everything}};
+    for (const auto& scenario : scenarios) {
+        if (name == scenario.name) {
+            scenario.function();
+            return true;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <chrono>
+#include <thread>
+
+#include "game.hpp"
+
+using namespace stepscope;
+
+namespace {
+
+constexpr int64_t kMs = 1'000'000;
+constexpr int64_t kBase = 1'000'000'000'000;
+using Status = ClockController::StepStatus;
+
+std::vector<Line> trace(const char* scenario, uint64_t delta) {
+    Game game(scenario);
+    CHECK(game.run(delta).status == Status::exited);
+    return game.lines();
+}
+
+}  // namespace
+
+TEST_CASE("several threads see the same times in every run on a loaded machine") {
+    const std::vector<Line> first = trace("producers", 16'666'667);
+    CHECK(first.size() > 100);
+    BusyMachine busy(2);
+    for (int run = 0; run < 50; ++run) {
+        CAPTURE(run);
+        REQUIRE(trace("producers", 16'666'667) == first);
+    }
+}
+
+TEST_CASE("a mutex that is held across sleeps does not stop time") {
+    Game game("contention");
+    game.run(16'666'667);
+    CHECK(game.line("total").result == 40);
+    CHECK(game.line("total").value == kBase + 40 * kMs);
+}
+
+TEST_CASE("nothing happens between steps") {
+    Game game("ticks");
+    const auto result = game.step(55 * kMs);
+    CHECK(result.status == Status::no_commit);
+    CHECK(result.now_ns == 55 * kMs);
+    CHECK(game.lines().size() == 6);
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    game.clock().dispatch();
+    CHECK(game.lines().size() == 6);
+    CHECK(game.clock().now_ns() == 55 * kMs);
+    CHECK(game.step(5 * kMs).now_ns == 60 * kMs);
+    // What is due at T+Δ belongs to the step.
+    CHECK(game.lines().size() == 7);
+    CHECK(game.lines().back().value == kBase + 60 * kMs);
+}
+
+TEST_CASE("a program does not start before the first step") {
+    Game game("ticks");
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    CHECK(game.lines().empty());
+    game.step(kMs);
+    CHECK(game.lines().size() == 1);
+}
+
+TEST_CASE("who reads the clock again and again is moved on by a millisecond") {
+    Game game("spin");
+    game.run(16 * kMs);
+    CHECK(game.line("spin").value == kBase + 50 * kMs);
+    CHECK(game.line("spin").result <= 56 * 100);
+    CHECK(game.line("yield").value < kBase + 62 * kMs);
+}
+
+TEST_CASE("who reads the clock for ever is held at the end of the step") {
+    Game game("spin_forever");
+    const auto result = game.step(4 * kMs + 500'000);
+    CHECK(result.now_ns == 4 * kMs + 500'000);
+    const size_t count = game.lines().size();
+    CHECK(count <= 8);
+    CHECK(game.lines().back().value == kBase + 4 * kMs + 500'000);
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    CHECK(game.lines().size() == count);
+    CHECK(game.clock().threads().at(0).kind == clock::WaitKind::step);
+    game.step(10 * kMs);
+    CHECK(game.lines().back().value == kBase + 14 * kMs + 500'000);
+}
+
+TEST_CASE("a present holds its thread until the next step, and no other") {
+    Game game("present");
+    for (int frame = 0; frame < 5; ++frame) {
+        const auto result = game.step(16 * kMs);
+        CHECK(result.status == Status::presented);
+        CHECK(result.presents == 1);
+        CHECK(result.now_ns == static_cast<uint64_t>(frame + 1) * 16 * kMs);
+    }
+    CHECK(game.step(16 * kMs).status == Status::exited);
+    int frame = 0;
+    for (const Line& line : game.lines()) {
+        if (line.name == "frame") {
+            CHECK(line.value == kBase + frame++ * 16 * kMs);
+        }
+    }
+    CHECK(frame == 5);
+    CHECK(game.line("audio").value == kBase + 60 * kMs);
+}
+
+TEST_CASE("the controller decides whether time moves while something outside is awaited") {
+    // The test plays the compositor: a request is answered late in wall time, at once in virtual.
+    Game game("request_and_reply");
+    game.quiet = false;
+    std::jthread answer([&](std::stop_token stop) {
+        for (int i = 0; i < 20 && !stop.stop_requested(); ++i) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
+            (void)!::write(game.stdin_fd(), "r", 1);
+        }
+    });
+    CHECK(game.run(1'000 * kMs).status == Status::exited);
+    CHECK(game.quiescence_calls > 0);
+    int replies = 0;
+    for (const Line& line : game.lines()) {
+        if (line.name == "reply") {
+            CHECK(line.result == 1);
+            CHECK(line.value == 0);
+            ++replies;
+        }
+    }
+    CHECK(replies == 20);
+}
+
+TEST_CASE("an unanswered wait times out in virtual time") {
+    Game game("request_and_reply");
+    CHECK(game.run(50 * kMs).status == Status::exited);
+    for (const Line& line : game.lines()) {
+        if (line.name == "reply") {
+            CHECK(line.result == 0);
+            CHECK(line.value == 100 * kMs);
+        }
+    }
+}
+
+TEST_CASE("a program that is killed ends its step") {
+    Game game("ticks");
+    game.step(20 * kMs);
+    ::kill(game.pid(), SIGKILL);
+    const auto result = game.step(1'000'000 * kMs);
+    CHECK(result.status == Status::crashed);
+    CHECK(result.message.find("signal 9") != std::string::npos);
+    CHECK(game.clock().process_count() == 0);
+    CHECK(game.step(kMs).status == Status::crashed);
+}
+
+TEST_CASE("a program that dies in the middle of a step ends it") {
+    Game game("die");
+    const auto result = game.run(1'000 * kMs);
+    CHECK(result.status == Status::crashed);
+    CHECK(result.now_ns == 5 * kMs);
+}
+
+TEST_CASE("a step can be given up, and says who runs") {
+    Game game("busy");
+    REQUIRE(game.clock().begin_step(kMs));
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    game.clock().dispatch();
+    CHECK(game.clock().step_open());
+    CHECK(game.clock().describe().find(" runs") != std::string::npos);
+    CHECK(game.clock().describe().find(std::to_string(game.pid())) != std::string::npos);
+    game.clock().cancel_step();
+    CHECK_FALSE(game.clock().step_open());
+    CHECK(game.clock().now_ns() == 0);
+}
+
+TEST_CASE("without a clock page the library changes nothing") {
+    int ends[2];
+    REQUIRE(::pipe(ends) == 0);
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        ::dup2(ends[1], STDOUT_FILENO);
+        ::setenv("LD_PRELOAD", STEPSCOPE_CLOCK_LIBRARY, 1);
+        ::execl(STEPSCOPE_CLOCK_PROGRAM, STEPSCOPE_CLOCK_PROGRAM, "close_everything", nullptr);
+        ::_exit(127);
+    }
+    ::close(ends[1]);
+    int status = -1;
+    ::waitpid(pid, &status, 0);
+    CHECK(status == 0);
+    char text[256] = {};
+    CHECK(::read(ends[0], text, sizeof text - 1) > 0);
+    ::close(ends[0]);
+    long result = -1;
+    long elapsed = 0;
+    CHECK(std::sscanf(text, "sleep %ld %ld", &result, &elapsed) == 2);
+    CHECK(result == 0);
+    CHECK(elapsed > 10 * kMs);  // real sleeps are never exact
+}
