@@ -30,6 +30,9 @@ inline constexpr char kEnvPageFd[] = "STEPSCOPE_CLOCK_FD";
 inline constexpr char kEnvNotifyFd[] = "STEPSCOPE_CLOCK_NOTIFY_FD";
 inline constexpr char kEnvPagePath[] = "STEPSCOPE_CLOCK_PATH";
 inline constexpr char kEnvNotifyPath[] = "STEPSCOPE_CLOCK_NOTIFY_PATH";
+/** Set for a display server that lives in the game's time: it takes part in it, but answers its
+ * clients, the compositor among them, also while time stands still. */
+inline constexpr char kEnvDisplayServer[] = "STEPSCOPE_CLOCK_DISPLAY_SERVER";
 
 enum class ThreadState : uint32_t {
     free = 0,

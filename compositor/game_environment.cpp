@@ -8,6 +8,8 @@
 #include <map>
 #include <string_view>
 
+#include "base/clock_page.hpp"
+
 namespace stepscope {
 namespace {
 
@@ -44,6 +46,7 @@ std::vector<std::string> make_game_environment(const GameEnvironment& environmen
     auto variables = own_environment();
     variables.erase("WAYLAND_SOCKET");
     variables.erase("XAUTHORITY");
+    variables.erase(clock::kEnvDisplayServer);  // is for the X server, not for the game
     variables.erase("DESKTOP_STARTUP_ID");
     variables.erase("XDG_ACTIVATION_TOKEN");
     variables["XDG_RUNTIME_DIR"] = environment.runtime_directory;

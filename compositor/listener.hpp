@@ -31,6 +31,13 @@ public:
         connected_ = true;
     }
 
+    /** Like connect(), but called before all who listen already. */
+    void connect_first(wl_signal& signal, Handler handler) {
+        connect(signal, std::move(handler));
+        wl_list_remove(&raw_.listener.link);
+        wl_list_insert(&signal.listener_list, &raw_.listener.link);
+    }
+
     void disconnect() {
         if (std::exchange(connected_, false)) {
             wl_list_remove(&raw_.listener.link);

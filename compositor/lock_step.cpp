@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace stepscope {
@@ -42,11 +43,44 @@ void LockStep::begin(int64_t length_ns, uint32_t timeout_ms, Done done) {
     wl_event_source_timer_update(timeout_.get(), static_cast<int>(timeout_ms));
     output_.begin_step();
     wl_display_flush_clients(display_);
-    if (auto begun = controller_.begin_step(static_cast<uint64_t>(length_ns)); !begun) {
+    const int64_t taken_off = std::min(ahead_ns_, length_ns - 1);
+    ahead_ns_ -= taken_off;
+    if (auto begun = controller_.begin_step(static_cast<uint64_t>(length_ns - taken_off)); !begun) {
         answer({.status = Status::timeout,
                 .step = step_,
                 .now_ns = static_cast<int64_t>(controller_.now_ns()),
                 .message = begun.error().message});
+    }
+}
+
+void LockStep::advance(int64_t nanoseconds) {
+    constexpr int kPatienceMs = 2000;
+    const auto target = static_cast<int64_t>(controller_.now_ns()) + nanoseconds;
+    advancing_ = true;
+    for (int waited_ms = 0; waited_ms < kPatienceMs;) {
+        const int64_t missing = target - static_cast<int64_t>(controller_.now_ns());
+        if (missing <= 0) {
+            break;
+        }
+        if (!controller_.step_open()) {
+            ahead_ns_ += missing;
+            if (!controller_.begin_step(static_cast<uint64_t>(missing))) {
+                break;
+            }
+        }
+        pollfd polled{controller_.fd(), POLLIN, 0};
+        if (::poll(&polled, 1, 1) > 0) {
+            controller_.dispatch();
+        } else {
+            // It may have asked before, and been told to wait for us.
+            controller_.recheck();
+            ++waited_ms;
+        }
+    }
+    advancing_ = false;
+    if (deferred_) {
+        // The open step came to its end on the way.
+        request_recheck();
     }
 }
 
@@ -59,6 +93,9 @@ void LockStep::forget_answer() {
 // Time may only move on when all that the game sent was read, and all that it was sent arrived. The
 // controller has made sure that its threads sleep; a message on its way would have woken one.
 bool LockStep::quiet() {
+    if (advancing_) {
+        return true;
+    }
     bool pending = busy_ && busy_();
     wl_display_flush_clients(display_);
     wl_client* client = nullptr;
@@ -86,7 +123,12 @@ int LockStep::handle_controller(int /*fd*/, uint32_t /*mask*/, void* data) {
 int LockStep::handle_recheck(int fd, uint32_t /*mask*/, void* data) {
     uint64_t count = 0;
     (void)!::read(fd, &count, sizeof(count));
-    static_cast<LockStep*>(data)->controller_.recheck();
+    auto* self = static_cast<LockStep*>(data);
+    if (const auto result = std::exchange(self->deferred_, {})) {
+        self->handle_step_done(*result);
+        return 0;
+    }
+    self->controller_.recheck();
     return 0;
 }
 
@@ -108,6 +150,13 @@ int LockStep::handle_timeout(void* data) {
 }
 
 void LockStep::handle_step_done(const ClockController::StepResult& result) {
+    if (advancing_) {
+        // Of a client's step, or of the advance itself, which nobody waits for.
+        if (done_ && !deferred_) {
+            deferred_ = result;
+        }
+        return;
+    }
     using Ended = ClockController::StepStatus;
     Outcome outcome{.step = step_, .now_ns = static_cast<int64_t>(result.now_ns)};
     switch (result.status) {

@@ -38,6 +38,12 @@ public:
     /** True while something of ours is about to reach the game: its display server starts, say. */
     void set_busy_probe(std::function<bool()> probe) { busy_ = std::move(probe); }
 
+    /**
+     * Moves time on by this much, now, while everything else here stands still: for who must be
+     * waited for and itself waits for time. Taken off the next step, so that steps stay exact.
+     */
+    void advance(int64_t nanoseconds);
+
     bool step_open() const { return static_cast<bool>(done_); }
     /** `done` is called once, later. `timeout_ms` of wall time, 0 for none. */
     void begin(int64_t length_ns, uint32_t timeout_ms, Done done);
@@ -67,6 +73,9 @@ private:
     EventSource timeout_;
     Done done_;
     uint64_t step_ = 0;
+    bool advancing_ = false;
+    int64_t ahead_ns_ = 0;  // time that was advanced outside steps
+    std::optional<ClockController::StepResult> deferred_;
     std::optional<Outcome> ended_;
 };
 

@@ -17,6 +17,9 @@ namespace {
 /** A launcher may close its window before the game that it started opens one. */
 constexpr int kHandoverGraceMs = 5000;
 
+/** Virtual time that the X server needs before it talks to its window manager. */
+constexpr int64_t kXwaylandStartNs = 2'000'000;
+
 std::string joined(const std::vector<std::string>& words) {
     std::string text;
     for (const std::string& word : words) {
@@ -207,8 +210,10 @@ void Server::create_globals() {
         control_->offer_stepping(*lock_step_);
         // The X server's timers must not move on by themselves: it lives in the game's time too.
         for (const std::string& line : lock_step_->controller().environment(clock_library_path())) {
-            ::putenv(::strdup(line.c_str()));
+            const size_t equals = line.find('=');
+            ::setenv(line.substr(0, equals).c_str(), line.substr(equals + 1).c_str(), 1);
         }
+        ::setenv(clock::kEnvDisplayServer, "1", 1);
     }
     control_->make_private(seat_->virtual_keyboard_global());
     control_->make_private(seat_->virtual_pointer_global());
@@ -220,7 +225,13 @@ void Server::create_globals() {
     control_->make_private(wlr_ext_data_control_manager_v1_create(display, 1)->global);
 
     if (options_.xwayland) {
-        auto xwayland = XwaylandServer::create(display, compositor_, seat_->seat(), *windows_);
+        auto xwayland =
+            XwaylandServer::create(display, compositor_, seat_->seat(), *windows_, [this] {
+                // It lets its window manager in by a timer of a millisecond.
+                if (lock_step_) {
+                    lock_step_->advance(kXwaylandStartNs);
+                }
+            });
         if (xwayland) {
             xwayland_ = std::move(*xwayland);
         } else {

@@ -213,21 +213,24 @@ private:
     Listener set_geometry_, set_title_, override_redirect_;
 };
 
-Result<std::unique_ptr<XwaylandServer>> XwaylandServer::create(wl_display* display,
-                                                               wlr_compositor* compositor,
-                                                               wlr_seat* seat,
-                                                               WindowManager& windows) {
+Result<std::unique_ptr<XwaylandServer>> XwaylandServer::create(
+    wl_display* display, wlr_compositor* compositor, wlr_seat* seat, WindowManager& windows,
+    std::function<void()> before_connect) {
     wlr_xwayland* xwayland = wlr_xwayland_create(display, compositor, true);
     if (xwayland == nullptr) {
         return fail(Fault::unsupported,
                     "Xwayland can't start: is it installed, and /tmp/.X11-unix writable? "
                     "--no-xwayland does without");
     }
-    return std::unique_ptr<XwaylandServer>(new XwaylandServer(xwayland, seat, windows));
+    return std::unique_ptr<XwaylandServer>(
+        new XwaylandServer(xwayland, seat, windows, std::move(before_connect)));
 }
 
-XwaylandServer::XwaylandServer(wlr_xwayland* xwayland, wlr_seat* seat, WindowManager& windows)
+XwaylandServer::XwaylandServer(wlr_xwayland* xwayland, wlr_seat* seat, WindowManager& windows,
+                               std::function<void()> before_connect)
     : windows_(windows), seat_(seat), xwayland_(xwayland) {
+    server_ready_.connect_first(xwayland_->server->events.ready,
+                                [notify = std::move(before_connect)](void*) { notify(); });
     new_surface_.connect(xwayland_->events.new_surface, [this](void* data) {
         all_.push_back(std::make_unique<Window>(*this, static_cast<wlr_xwayland_surface*>(data)));
     });
@@ -252,6 +255,7 @@ bool XwaylandServer::starting() const {
 XwaylandServer::~XwaylandServer() {
     new_surface_.disconnect();
     ready_.disconnect();
+    server_ready_.disconnect();
 }
 
 }  // namespace stepscope

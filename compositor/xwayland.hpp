@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
+#include <functional>
 #include <list>
 #include <memory>
 #include <string>
@@ -17,9 +18,14 @@ namespace stepscope {
  */
 class XwaylandServer {
 public:
+    /**
+     * `before_connect` is called each time that the server is up, before the window manager
+     * connects to it, which blocks until the server answers.
+     */
     static Result<std::unique_ptr<XwaylandServer>> create(wl_display* display,
                                                           wlr_compositor* compositor,
-                                                          wlr_seat* seat, WindowManager& windows);
+                                                          wlr_seat* seat, WindowManager& windows,
+                                                          std::function<void()> before_connect);
     ~XwaylandServer();
 
     /** A client knocked, or the server was started and does not answer yet. */
@@ -30,7 +36,8 @@ public:
 private:
     class Window;
 
-    XwaylandServer(wlr_xwayland* xwayland, wlr_seat* seat, WindowManager& windows);
+    XwaylandServer(wlr_xwayland* xwayland, wlr_seat* seat, WindowManager& windows,
+                   std::function<void()> before_connect);
 
     WindowManager& windows_;
     wlr_seat* seat_;
@@ -38,6 +45,7 @@ private:
     std::list<std::unique_ptr<Window>> all_;
     Listener new_surface_;
     Listener ready_;
+    Listener server_ready_;
 };
 
 }  // namespace stepscope

@@ -68,6 +68,7 @@ bool find_page() {
     if (!::getenv(kEnvPageFd)) {
         return false;
     }
+    process.display_server = ::getenv(kEnvDisplayServer) != nullptr;
     const int page_fd = parse_fd(::getenv(kEnvPageFd));
     const int notify_fd = parse_fd(::getenv(kEnvNotifyFd));
     ClockPage* page = map_page(page_fd);
@@ -382,6 +383,9 @@ Woken sleep_until(Thread& thread, uint64_t deadline_ns, WaitKind kind) {
 }
 
 void looked_at_clock(Thread& thread) {
+    if (process.display_server) {
+        return;
+    }
     ClockPage& page = *process.page;
     const uint64_t instant = now();
     if (thread.spin_now != instant) {
@@ -406,7 +410,8 @@ void looked_at_clock(Thread& thread) {
 }
 
 void hold_if_closed(Thread& thread) {
-    if (process.page->step.load(std::memory_order_acquire) == StepState::open) {
+    if (process.display_server ||
+        process.page->step.load(std::memory_order_acquire) == StepState::open) {
         return;
     }
     Locked locked;
@@ -452,7 +457,8 @@ bool leave_external(Thread& thread) {
         if (slot.state.load(std::memory_order_relaxed) == ThreadState::external) {
             make_running_locked(page, slot, 0);
         }
-        if (!timeout && page.step.load(std::memory_order_relaxed) != StepState::open) {
+        if (!timeout && !process.display_server &&
+            page.step.load(std::memory_order_relaxed) != StepState::open) {
             wait(thread, locked, nullptr, 0, WaitKind::step, kNever);
         }
     }

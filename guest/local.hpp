@@ -38,6 +38,7 @@ struct Process {
     int32_t pid = 0;
     int page_fd = -1;
     int notify_fd = -1;
+    bool display_server = false;  // never held: others wait for its answers
 };
 
 extern constinit Process process;
