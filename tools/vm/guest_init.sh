@@ -5,7 +5,7 @@
 # Kernel command line: vm.session=PATH (guest_session.sh), vm.mode=command|shell,
 # vm.shares=TAG:PATH,… (folders mounted read-write at their own paths; paths are %-encoded).
 export PATH=/bin
-busybox mkdir -p /proc /sys /dev /lower /memory /root
+busybox mkdir -p /proc /sys /dev /lower /memory /system
 busybox mount -t proc proc /proc
 busybox mount -t sysfs sysfs /sys
 busybox mount -t devtmpfs devtmpfs /dev
@@ -57,16 +57,16 @@ note "devices are ready"
 share root /lower ro,cache=loose
 busybox mount -t tmpfs -o mode=0755 tmpfs /memory
 busybox mkdir /memory/upper /memory/work
-busybox mount -t overlay -o lowerdir=/lower,upperdir=/memory/upper,workdir=/memory/work root /root ||
+busybox mount -t overlay -o lowerdir=/lower,upperdir=/memory/upper,workdir=/memory/work root /system ||
     die "the root cannot be assembled"
 
 note "the root is there"
-cd /root || die "there is no root"
+cd /system || die "there is no root"
 busybox mkdir -p dev proc sys run tmp var/tmp
 busybox mount --move /proc proc
 busybox mount --move /sys sys
 busybox mount --move /dev dev
-dev=/root/dev
+dev=/system/dev
 busybox mkdir -p dev/pts dev/shm
 busybox mount -t devpts -o mode=0620,gid=5,ptmxmode=0666 devpts dev/pts
 busybox mount -t tmpfs -o mode=1777 tmpfs dev/shm
@@ -94,4 +94,4 @@ done
 unset IFS
 note "the folders are there"
 session=$(busybox printf '%b' "$(echo "$session" | busybox sed 's/%/\\x/g')")
-exec busybox switch_root /root /bin/bash "$session" "$mode"
+exec busybox switch_root /system /bin/bash "$session" "$mode"
