@@ -2,7 +2,7 @@
 """Runs every test and ends with the line "N passed, N failed, N skipped".
 
 What is run: the build's unit and check programs, once plain and once with the sanitizers; the
-session tests (pytest); lint. Each TEST_CASE of a program counts as a test. Started by
+session tests (pytest); the kernel suite, in a virtual machine; lint. Each TEST_CASE of a program counts as a test. Started by
 `./run test`, which prepares the environment and the plain build.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import kernel_tier  # noqa: E402
 import lint  # noqa: E402
 import programs  # noqa: E402
 import sessions  # noqa: E402
@@ -25,19 +26,29 @@ BUILD = Path(os.environ.get("STEPSCOPE_BUILD", ROOT / "build"))
 SANITIZED_BUILD = BUILD.with_name(BUILD.name + "-asan")
 
 
+def run_on_host(tests: list[programs.Program], results: Results) -> list[programs.Program]:
+    """Runs the tests that are wanted; returns those that belong into the virtual machine."""
+    wanted = [test for test in tests if results.wants(test.name)]
+    programs.run([test for test in wanted if not kernel_tier.is_kernel_test(test)], results)
+    return [test for test in wanted if kernel_tier.is_kernel_test(test)]
+
+
 def run_programs(results: Results) -> None:
-    plain = [test for test in programs.tests_of(BUILD, "") if results.wants(test.name)]
-    programs.run(plain, results)
+    in_machine = run_on_host(programs.tests_of(BUILD, ""), results)
+    in_machine += run_sanitized(results)
+    kernel_tier.run(in_machine, results)
+
+
+def run_sanitized(results: Results) -> list[programs.Program]:
     # The sanitized build has the same tests; it is only built when one of them is wanted.
     names = [f"asan/{test.name}" for test in programs.tests_of(BUILD, "")]
     if not any(results.wants(name) for name in names):
-        return
+        return []
     command = [sys.executable, str(ROOT / "tools/build.py"), str(SANITIZED_BUILD), "--sanitize"]
     if subprocess.run(command, stdin=subprocess.DEVNULL).returncode != 0:
         results.add("asan/build", "failed", 0, "the build with the sanitizers failed, see above")
-        return
-    sanitized = programs.tests_of(SANITIZED_BUILD, "asan/")
-    programs.run([test for test in sanitized if results.wants(test.name)], results)
+        return []
+    return run_on_host(programs.tests_of(SANITIZED_BUILD, "asan/"), results)
 
 
 def main() -> int:

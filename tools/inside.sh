@@ -68,6 +68,11 @@ shell)
     say "a shell with the built tree; leave it with exit"
     exec bash --rcfile <(echo "PS1='(stepscope) \w\$ '") -i
     ;;
+vm)
+    build
+    use_built_tree
+    with_private_runtime_directory python3 "$checkout/tools/vm/vm.py" "$@"
+    ;;
 test | lint)
     cd_to_checkout
     build

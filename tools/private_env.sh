@@ -13,7 +13,7 @@ readonly env_recipe=1 # raise it when the way of building changes what comes out
 readonly env_stamp=.stepscope-complete
 readonly env_needed_mib=6144
 readonly env_key_files=(usr/bin/g++ usr/bin/meson usr/bin/ninja usr/bin/python3 usr/bin/Xwayland
-    usr/bin/gst-launch-1.0 usr/games/chocolate-doom)
+    usr/bin/gst-launch-1.0 usr/bin/qemu-system-x86_64 usr/games/chocolate-doom)
 
 env_packages() {
     sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$checkout/tools/packages-$env_suite.txt" |

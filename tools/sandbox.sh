@@ -5,7 +5,8 @@
 # are private to the run, and the checkout, the cache and the caller's directory are at their own
 # paths. Processes have a namespace of their own: nothing outlives the run.
 #
-# Uses of ./run's variables: checkout, cache, env_root, caller_directory, output_directory.
+# Uses of ./run's variables: checkout, cache, env_root, caller_directory, output_directory,
+# shown_directories.
 # shellcheck disable=SC2154
 
 readonly sandbox_output=/run/stepscope/output
@@ -47,6 +48,8 @@ collect_sandbox_options() {
     else
         sandbox_options+=(--ro-bind /proc /proc)
     fi
+    # The kernel of the virtual machine; its modules are in /usr/lib. /dev/kvm comes with /dev.
+    [[ -d $env_root/boot ]] && sandbox_options+=(--ro-bind "$env_root/boot" /boot)
     # The machine's name service and users, so that programs know who runs them.
     for name in /etc/passwd /etc/group /etc/hosts /etc/resolv.conf; do
         [[ -e $name && -f $env_root$name && ! -L $env_root$name ]] &&
@@ -56,6 +59,9 @@ collect_sandbox_options() {
         sandbox_options+=(--bind "$caller_directory" "$caller_directory")
     fi
     sandbox_options+=(--bind "$cache" "$cache" --bind "$checkout" "$checkout")
+    for name in "${shown_directories[@]}"; do
+        sandbox_options+=(--bind "$name" "$name")
+    done
     if [[ -n $output_directory ]]; then
         # At a path of its own: the directory may be /tmp, which is private inside.
         sandbox_options+=(--bind "$output_directory" "$sandbox_output"
