@@ -151,6 +151,17 @@ void CaptureOutput::add_embedded_cursor_user() {
 
 void CaptureOutput::remove_embedded_cursor_user() {
     wlr_output_lock_software_cursors(&output_, false);
+    if (output_.software_cursor_locks == 0) {
+        // wlroots draws it on until its image changes. It is off the picture already: we accept
+        // any cursor as a plane.
+        wlr_output_cursor* cursor = nullptr;
+        wl_list_for_each(cursor, &output_.cursors, link) {
+            if (cursor->enabled) {
+                output_.hardware_cursor = cursor;
+            }
+        }
+        wlr_damage_ring_add_whole(&scene_output_->damage_ring);
+    }
     request_picture();
 }
 

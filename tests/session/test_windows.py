@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from support import frame_code
 from support.pipeline import Pipeline
 from support.processes import WATCHDOG, is_alive, wait_until
 from support.session import HEIGHT, WIDTH, Session
@@ -97,7 +98,6 @@ def test_a_window_of_fixed_size_is_centred(game, backend):
 
         def shows_it(frame):
             inside = frame.image()[90:270, 160:480]
-            from support import frame_code
             return frame_code.check_frame(inside).intact
 
         frame = pipeline.pull_until(shows_it, "the game in the middle")
@@ -114,6 +114,7 @@ def test_a_game_gets_the_output_whatever_it_asks_for(game, backend, options):
     with Session(*command), Pipeline() as pipeline:
         frame = pipeline.pull_until(lambda frame: frame.check().intact, "a game that fills it")
         assert frame.size == (WIDTH, HEIGHT)
+        del frame
         pipeline.settled(3)
 
 
