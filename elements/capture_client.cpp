@@ -107,6 +107,10 @@ struct CaptureClient::Listeners {
         // Consumers get whole pictures.
     }
 
+    static void step_time(void*, stepscope_capture_v1*, uint32_t, uint32_t, uint32_t, uint32_t) {
+        // Live capture goes by the time of the commit.
+    }
+
     static void frame(void* data, stepscope_capture_v1*, uint32_t slot, uint32_t serial,
                       uint32_t commit_hi, uint32_t commit_lo, uint32_t seconds_hi,
                       uint32_t seconds_lo, uint32_t nanoseconds, uint32_t path, uint32_t reason,
@@ -142,8 +146,8 @@ struct CaptureClient::Listeners {
         }
     }
 
-    static constexpr stepscope_capture_v1_listener capture{format,    slot,   plane, slot_done,
-                                                           slot_gone, damage, frame};
+    static constexpr stepscope_capture_v1_listener capture{format,    slot,   plane,     slot_done,
+                                                           slot_gone, damage, step_time, frame};
 };
 
 CaptureClient::CaptureClient(std::shared_ptr<ControlClient> control, CaptureHandler& handler)

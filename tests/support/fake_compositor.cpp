@@ -110,7 +110,7 @@ struct FakeCompositor::Impl {
 
     static void bind_control(wl_client* client, void* data, uint32_t version, uint32_t id) {
         static constexpr struct stepscope_control_v1_interface impl{destroy_resource, get_session,
-                                                                    create_capture};
+                                                                    create_capture, nullptr};
         wl_resource* control =
             wl_resource_create(client, &stepscope_control_v1_interface, int(version), id);
         wl_resource_set_implementation(control, &impl, data, nullptr);
