@@ -46,7 +46,7 @@ def assert_one_line(done, *words):
     (["--platform", "x11", "--no-xwayland", "--", "true"], ["--no-xwayland"]),
     (["--session", "../evil", "--", "true"], ["../evil", "letters"]),
     (["--ready-fd", "99", "--", "true"], ["99", "descriptor"]),
-    (["-W"], ["-W"]),
+    (["-W"], ["--output-width"]),
 ])
 def test_wrong_arguments(arguments, words):
     done = stepscope(*arguments)

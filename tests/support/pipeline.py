@@ -170,10 +170,11 @@ class Pipeline:
         while time.monotonic() < deadline:
             if self.sink.emit("try-pull-sample", Gst.SECOND // 10):
                 count += 1
-            elif self.sink.get_property("eos"):
-                return count
             else:
-                self.raise_errors()
+                ended = self.sink.get_property("eos")
+                self.raise_errors()  # an error ends the stream too
+                if ended:
+                    return count
         raise AssertionError(f"the stream did not end within {timeout:g} s")
 
     def stats(self) -> dict[str, int]:
