@@ -75,7 +75,8 @@ void X11Game::handle(const xcb_generic_event_t& event) {
             }
             return;
         case XCB_FOCUS_IN:
-            // Under Wayland only a client with the focus may read.
+            // Under Wayland only a client with the focus may write and read.
+            clipboard_.offer();
             request_clipboard();
             break;
         case XCB_CONFIGURE_NOTIFY: {

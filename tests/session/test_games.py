@@ -123,13 +123,48 @@ def test_vkcube(backend):
 
 
 @needs("supertux2")
-def test_supertux(backend, tmp_path):
+@pytest.mark.parametrize("device", ["keyboard", "mouse"])
+def test_supertux(backend, device, tmp_path):
     command = ["supertux2", "--userdir", str(tmp_path), "--renderer", "sdl", "--disable-sound",
                "--disable-music", "--geometry", "640x360"]
-    with (Session(*command, environment={"SDL_VIDEODRIVER": backend}) as session,
-          session.client() as client, Pipeline(NEWEST) as pipeline):
-        client.wait_for_window(backend=backend)
-        pipeline.pull_until(is_picture, "a picture of the game")
-        moves(pipeline)
-        assert pipeline.stats()["passed-through"] > 0
-        pipeline.move(100, 100)
+    with Session(*command, environment={"SDL_VIDEODRIVER": backend}) as session:
+        with session.client() as client, Pipeline(NEWEST) as pipeline:
+            client.wait_for_window(backend=backend)
+            pipeline.pull_until(is_picture, "a picture of the game")
+            moves(pipeline)
+            pipeline.settled(10, numbered=False)
+            leave = leave_by_keyboard if device == "keyboard" else leave_by_mouse
+            assert leave(pipeline, session), f"the {device} does not reach the menu"
+        assert session.wait() == 0
+
+
+def leave_by_keyboard(pipeline, session):
+    """The last entry of its menu is "Quit"; the first press may only end the intro."""
+    deadline = time.monotonic() + WATCHDOG
+    while time.monotonic() < deadline:
+        pipeline.key("Up")
+        time.sleep(0.3)
+        pipeline.key("Return")
+        if ends(session, 1):
+            return True
+    return False
+
+
+def leave_by_mouse(pipeline, session):
+    """Clicks from the bottom up: "Quit" is what it meets first."""
+    for _ in range(3):
+        for y in range(350, 150, -6):
+            pipeline.move(320, y)
+            pipeline.button(1, 320, y)
+            if ends(session, 0.15):
+                return True
+    return ends(session, WATCHDOG)
+
+
+def ends(session, seconds):
+    deadline = time.monotonic() + seconds
+    while session.process.poll() is None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True

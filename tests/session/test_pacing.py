@@ -24,6 +24,13 @@ def commit_times(pipeline, seconds):
     return times
 
 
+def beats_from(times, start, hertz):
+    """Numbers of the beats, counted from that frame, that frames were shown on."""
+    ticks = [(time - times[start]) * hertz / SECOND for time in times[start:]]
+    # Times are whole nanoseconds.
+    return [round(tick) for tick in ticks if abs(tick - round(tick)) < 2 * hertz / SECOND]
+
+
 @pytest.mark.parametrize("rate, hertz, seconds", [
     ("59.94", Fraction(60000, 1001), 10),
     ("60", Fraction(60), 5),
@@ -34,13 +41,12 @@ def test_frames_lie_on_the_exact_beat(game, rate, hertz, seconds):
     with (Session(*command, options=("-r", rate), size="320x180"),
           Pipeline(f"{SOURCE} ! {SINK}") as pipeline):
         times = commit_times(pipeline, seconds)
-    ticks = [(time - times[0]) * hertz / SECOND for time in times]
-    beats = [round(tick) for tick in ticks]
-    # Times are whole nanoseconds.
-    assert max(abs(tick - beat) for tick, beat in zip(ticks, beats)) < 2 * hertz / SECOND
+    beats = max((beats_from(times, start, hertz) for start in range(5)), key=len)
+    # What a busy machine shows after the beat has its own time. Nothing but an exact beat meets it
+    # to the nanosecond, and after seconds still.
+    assert len(beats) > len(times) / 2
     assert all(b > a for a, b in zip(beats, beats[1:])), "two frames on one beat"
-    # A busy machine misses beats, but most are met.
-    assert len(beats) > beats[-1] / 2
+    assert beats[-1] >= 0.9 * seconds * hertz
 
 
 def test_the_game_sees_the_same_beat(game):

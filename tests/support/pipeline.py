@@ -134,14 +134,15 @@ class Pipeline:
         """The first frame that shows the test game."""
         return self.pull_until(lambda frame: frame.number, "a number of the test game")
 
-    def settled(self, count: int = 5) -> Frame:
-        """A frame of the test game, after `count` that passed through one after another. While a
-        game starts, nobody knows yet how many buffers it has, and its frames may be copied."""
+    def settled(self, count: int = 5, numbered: bool = True) -> Frame:
+        """A frame (of the test game, if `numbered`) after `count` that passed through one after
+        another. While a game starts, nobody knows yet how many buffers it has, and its frames may
+        be copied."""
         def passes(frame: Frame) -> bool:
             nonlocal streak, last
             stats = self.stats()
             other = stats["composed"] + stats["copied"]
-            streak = streak + 1 if other == last and frame.number else 0
+            streak = streak + 1 if other == last and (frame.number or not numbered) else 0
             last = other
             return streak >= count
 
