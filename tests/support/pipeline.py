@@ -124,7 +124,7 @@ class Pipeline:
         """The first frame with a true condition(frame)."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            frame = self.pull()
+            frame = self.pull(deadline - time.monotonic())
             if condition(frame):
                 return frame
             del frame  # with one buffer to hold there is no other before

@@ -175,9 +175,10 @@ class Report:
         return [event for event in self.all() if event["event"] == kind
                 and all(event.get(key) == value for key, value in fields.items())]
 
-    def wait_for(self, kind: str, **fields: object) -> dict:
+    def wait_for(self, kind: str, timeout: float = WATCHDOG, **fields: object) -> dict:
         """The first such event."""
-        return wait_until(lambda: self.events(kind, **fields), f"event {kind} {fields}")[0]
+        return wait_until(lambda: self.events(kind, **fields), f"event {kind} {fields}",
+                          timeout)[0]
 
     def last(self, kind: str) -> dict:
         return self.events(kind)[-1]
