@@ -10,6 +10,8 @@ namespace {
 constexpr int64_t kPromptNs = 25'000'000;
 /** Prompt returns that make up for a late one: some seconds at a game's usual rate. */
 constexpr unsigned kReturnsToForgive = 240;
+/** Pictures delivered as copies, with nothing lent that could come back, that make up for it. */
+constexpr unsigned kCopiesToForgive = 120;
 
 }  // namespace
 
@@ -81,6 +83,14 @@ void BufferLending::note_delivered(wlr_surface* surface, wlr_buffer* newest, int
     auto pool = pools_.find(surface);
     if (pool == pools_.end()) {
         return;
+    }
+    // Nobody can be prompt with nothing; and a game that gets each buffer back at once shows only
+    // two, however many it has.
+    Pool& its = *pool->second;
+    if (its.trust == Trust::late && its.lent == 0 && its.buffers <= 2 &&
+        ++its.prompt_returns >= kCopiesToForgive) {
+        its.trust = Trust::unknown;
+        its.prompt_returns = 0;
     }
     for (auto& [buffer, entry] : entries_) {
         if (buffer == newest) {

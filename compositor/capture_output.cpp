@@ -45,7 +45,7 @@ CaptureOutput::CaptureOutput(wl_display* display, wlr_scene* scene, const Render
       lending_(lending),
       clock_(clock),
       loop_(wl_display_get_event_loop(display)),
-      pacer_(loop_, [this] { handle_tick(); }),
+      pacer_(loop_, [this](int64_t beat_ns) { handle_tick(beat_ns); }),
       hold_timer_(wl_event_loop_add_timer(loop_, handle_hold_timeout, this)) {
     static const wlr_backend_impl backend_impl{
         .start = nullptr,
@@ -151,6 +151,17 @@ void CaptureOutput::add_embedded_cursor_user() {
 
 void CaptureOutput::remove_embedded_cursor_user() {
     wlr_output_lock_software_cursors(&output_, false);
+    if (output_.software_cursor_locks == 0) {
+        // wlroots draws it on until its image changes. It is off the picture already: we accept
+        // any cursor as a plane.
+        wlr_output_cursor* cursor = nullptr;
+        wl_list_for_each(cursor, &output_.cursors, link) {
+            if (cursor->enabled) {
+                output_.hardware_cursor = cursor;
+            }
+        }
+        wlr_damage_ring_add_whole(&scene_output_->damage_ring);
+    }
     request_picture();
 }
 
@@ -170,7 +181,8 @@ void CaptureOutput::handle_frame_event() {
     if (!wlr_scene_output_needs_frame(scene_output_)) {
         return;
     }
-    const int64_t now_ns = monotonic_ns();
+    // What is shown on the beat has the beat's time, not that of our getting to it.
+    const int64_t now_ns = beat_ns_.value_or(monotonic_ns());
     if (stepped_) {
         if (step_) {
             show_frame(now_ns);  // it had to wait for memory
@@ -184,8 +196,10 @@ void CaptureOutput::handle_frame_event() {
     show_frame(now_ns);
 }
 
-void CaptureOutput::handle_tick() {
+void CaptureOutput::handle_tick(int64_t beat_ns) {
+    beat_ns_ = beat_ns;
     wlr_output_send_frame(&output_);
+    beat_ns_.reset();
 }
 
 wlr_surface* CaptureOutput::find_lone_surface(size_t* visible_nodes) const {
@@ -243,7 +257,7 @@ void CaptureOutput::show_frame(int64_t now_ns) {
     // Without a beat of our own every picture counts, also of a game that is faster than we are.
     gate_.guard(rate().unlimited() || stepped_ ? lone : nullptr);
     now_ns_ = now_ns;
-    const int64_t game_now_ns = clock_.now_ns();
+    const int64_t game_now_ns = clock_.time_of(now_ns);
     const uint64_t previous_commit = commit_number_;
     rejection_.reset();
     // The consumer should not see its format change only because a dialog opened.

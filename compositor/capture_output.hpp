@@ -77,7 +77,7 @@ private:
     static int handle_hold_timeout(void* data);
 
     void handle_frame_event();
-    void handle_tick();
+    void handle_tick(int64_t beat_ns);
     void show_frame(int64_t now_ns);
     void expect_next_frame();
     bool test_state(const wlr_output_state& state);
@@ -111,7 +111,8 @@ private:
     bool lost_frame_ = false;
 
     bool stepped_ = false;
-    std::optional<StepTime> step_;  // being shown
+    std::optional<int64_t> beat_ns_;  // while a tick of the pacer is handled
+    std::optional<StepTime> step_;    // being shown
     std::function<void(bool)> step_shown_;
 };
 

@@ -15,7 +15,7 @@ timespec to_timespec(int64_t nanoseconds) {
     return {.tv_sec = nanoseconds / 1'000'000'000, .tv_nsec = nanoseconds % 1'000'000'000};
 }
 
-Pacer::Pacer(wl_event_loop* loop, std::function<void()> tick)
+Pacer::Pacer(wl_event_loop* loop, std::function<void(int64_t)> tick)
     : tick_(std::move(tick)),
       timer_(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)),
       source_(wl_event_loop_add_fd(loop, timer_.get(), WL_EVENT_READABLE, handle_timer, this)) {}
@@ -64,6 +64,17 @@ void Pacer::mark(int64_t now_ns) {
     last_period_ = period_of(now_ns);
 }
 
+int64_t Pacer::beat_of(int64_t now_ns) const {
+    if (rate_.unlimited()) {
+        return now_ns;
+    }
+    if (adaptive_) {
+        const int64_t deadline = last_frame_ns_ + rate_.period_start_ns(1);
+        return now_ns - deadline < rate_.period_start_ns(1) / 2 ? deadline : now_ns;
+    }
+    return epoch_ns_ + rate_.period_start_ns(period_of(now_ns));
+}
+
 void Pacer::arm() {
     int64_t deadline = 0;
     if (adaptive_) {
@@ -79,7 +90,8 @@ void Pacer::arm() {
 int Pacer::handle_timer(int fd, uint32_t /*mask*/, void* data) {
     uint64_t expirations = 0;
     if (::read(fd, &expirations, sizeof(expirations)) == sizeof(expirations)) {
-        static_cast<Pacer*>(data)->tick_();
+        auto* self = static_cast<Pacer*>(data);
+        self->tick_(self->beat_of(monotonic_ns()));
     }
     return 0;
 }

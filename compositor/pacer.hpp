@@ -16,8 +16,11 @@ namespace stepscope {
  */
 class Pacer {
 public:
-    /** `tick` is called on the loop's thread, once per arm(), at or after the deadline. */
-    Pacer(wl_event_loop* loop, std::function<void()> tick);
+    /**
+     * `tick` is called on the loop's thread, once per arm(), at or after the deadline. It gets the
+     * time of the beat: the deadline, or a later one if the loop was busy beyond that.
+     */
+    Pacer(wl_event_loop* loop, std::function<void(int64_t beat_ns)> tick);
 
     /** Starts a new grid now. */
     void set_rate(const RefreshRate& rate);
@@ -37,8 +40,9 @@ public:
 private:
     static int handle_timer(int fd, uint32_t mask, void* data);
     int64_t period_of(int64_t now_ns) const;
+    int64_t beat_of(int64_t now_ns) const;
 
-    std::function<void()> tick_;
+    std::function<void(int64_t)> tick_;
     RefreshRate rate_;
     bool adaptive_ = false;
     int64_t epoch_ns_ = 0;

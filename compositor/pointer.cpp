@@ -212,6 +212,18 @@ void Pointer::set_constraint(wlr_pointer_constraint_v1* constraint) {
             }
         }
     });
+    // A game may lock the pointer before it was ever over its window. Motion goes to the surface
+    // that the pointer is on.
+    if (seat_->pointer_state.focused_surface != active_->surface) {
+        double sx = 0;
+        double sy = 0;
+        if (surface_at(cursor_->x, cursor_->y, &sx, &sy) != active_->surface) {
+            sx = active_->surface->current.width / 2.0;
+            sy = active_->surface->current.height / 2.0;
+        }
+        wlr_seat_pointer_notify_enter(seat_, active_->surface, sx, sy);
+        wlr_seat_pointer_notify_frame(seat_);
+    }
     wlr_pointer_constraint_v1_send_activated(active_);
 }
 

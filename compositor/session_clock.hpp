@@ -16,6 +16,8 @@ public:
     int64_t now_ns() const {
         return controller_ != nullptr ? controller_->monotonic_ns() : monotonic_ns();
     }
+    /** The same for something that happened at this time of CLOCK_MONOTONIC just now. */
+    int64_t time_of(int64_t real_ns) const { return controller_ != nullptr ? now_ns() : real_ns; }
     /** For an input event: a device's own stamp, or the virtual time. */
     uint32_t input_ms(uint32_t device_ms) const {
         return controller_ != nullptr ? static_cast<uint32_t>(now_ns() / 1'000'000) : device_ms;

@@ -309,10 +309,14 @@ ScreencopyCapture::Fate ScreencopyCapture::admit(const CapturedFrame& frame) {
     }
     if (frame.info.path == FramePath::passed_through) {
         refused_.reset();
-        require_deadline_.reset();
+        require_met_ = true;
         return Fate::push;
     }
     refused_ = frame.info.reason;
+    // How many buffers a game has, and so how many can be held, shows only after some frames.
+    if (require_met_ && refused_ != FrameReason::held) {
+        require_deadline_.reset();
+    }
     return within_deadlines() ? Fate::skip : Fate::error;
 }
 

@@ -118,6 +118,7 @@ private:
     std::pair<uint32_t, uint32_t> wanted_size_{0, 0};
     std::optional<ControlClient::Clock::time_point> size_deadline_;
     std::optional<ControlClient::Clock::time_point> require_deadline_;
+    bool require_met_ = false;            // a picture has passed through
     std::optional<FrameReason> refused_;  // why frames are skipped until require_deadline_
     std::optional<std::pair<FramePath, FrameReason>> announced_;
 

@@ -44,6 +44,7 @@ def run_once(
             "STEPSCOPE_TEST_EVENTS": str(write_fd),
             "STEPSCOPE_TEST_SELECT": json.dumps(select),
             "PYTHONPATH": f"{directory.parent}:{os.environ.get('PYTHONPATH', '')}",
+            "PATH": f"{build}/tests/game:{os.environ['PATH']}",
             "XDG_RUNTIME_DIR": str(runtime),
             "HOME": scratch,
         }

@@ -27,6 +27,7 @@ public:
 
 private:
     void handle(const xcb_generic_event_t& event);
+    void request_clipboard();
     void handle_client_message(const xcb_client_message_event_t& message);
     void open_seconds();
     void close(std::unique_ptr<X11Second>& second, const char* event);
@@ -53,6 +54,12 @@ void X11Game::handle_client_message(const xcb_client_message_event_t& message) {
     }
 }
 
+void X11Game::request_clipboard() {
+    if (game_.options().get_clipboard) {
+        clipboard_.request();
+    }
+}
+
 void X11Game::handle(const xcb_generic_event_t& event) {
     const int type = event.response_type & 0x7f;
     if (type == display_.shm_event + XCB_SHM_COMPLETION) {
@@ -64,11 +71,14 @@ void X11Game::handle(const xcb_generic_event_t& event) {
         case XCB_MAP_NOTIFY:
             if (reinterpret_cast<const xcb_map_notify_event_t&>(event).window == window_.id()) {
                 window_.handle_mapped();
-                if (game_.options().get_clipboard) {
-                    clipboard_.request();
-                }
+                request_clipboard();
             }
             return;
+        case XCB_FOCUS_IN:
+            // Under Wayland only a client with the focus may write and read.
+            clipboard_.offer();
+            request_clipboard();
+            break;
         case XCB_CONFIGURE_NOTIFY: {
             const auto& configure = reinterpret_cast<const xcb_configure_notify_event_t&>(event);
             if (configure.window == window_.id()) {

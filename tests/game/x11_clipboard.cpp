@@ -14,9 +14,13 @@ X11Clipboard::X11Clipboard(const X11Display& display, Game& game, const X11Windo
       clipboard_(display.atom("CLIPBOARD")),
       text_type_(display.atom("UTF8_STRING")),
       targets_(display.atom("TARGETS")) {
-    if (game.options().set_clipboard) {
-        xcb_set_selection_owner(display.connection, window.id(), clipboard_, XCB_CURRENT_TIME);
-        game.report().write("clipboard_offered");
+    offer();
+}
+
+void X11Clipboard::offer() {
+    if (game_.options().set_clipboard) {
+        xcb_set_selection_owner(display_.connection, window_.id(), clipboard_, XCB_CURRENT_TIME);
+        game_.report().write("clipboard_offered");
     }
 }
 

@@ -53,6 +53,7 @@ public:
 
     bool handle(const xcb_generic_event_t& event);
     /** Asks the owner for the text. */
+    void offer();
     void request();
 
 private:

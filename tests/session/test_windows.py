@@ -8,13 +8,15 @@ import time
 import numpy as np
 import pytest
 
-from support.pipeline import Pipeline
+from support import frame_code
+from support.pipeline import SINK, SOURCE, Pipeline
 from support.processes import WATCHDOG, is_alive, wait_until
 from support.session import HEIGHT, WIDTH, Session
 from support.wire import globals_of
 
 pytestmark = pytest.mark.usefixtures("runtime")
 
+FEW = f"{SOURCE} max-buffers=2 ! {SINK}"
 PRIVATE = {"stepscope_control_v1", "zwp_virtual_keyboard_manager_v1",
            "zwlr_virtual_pointer_manager_v1", "zwlr_screencopy_manager_v1",
            "ext_image_copy_capture_manager_v1", "ext_output_image_capture_source_manager_v1",
@@ -43,12 +45,14 @@ def foreign_pixels(frame):
 
 
 def test_a_dialog_shows_over_its_game(game, backend):
-    command, report = game(backend, "--rate", 60, "--dialog-after", 0.7, "--second-for", 1)
-    with Session(*command), Pipeline() as pipeline:
-        pipeline.settled(3)
+    command, report = game(backend, "--rate", 60, "--buffers", 4, "--dialog-after", 2,
+                           "--second-for", 2)
+    with Session(*command), Pipeline(FEW) as pipeline:
+        pipeline.numbered()
         over = pipeline.pull_until(lambda frame: frame.number and not frame.check().intact,
                                    "the dialog over the game")
         rows, columns = foreign_pixels(over)
+        del over
         assert rows.size > 1000
         # In the middle.
         assert abs(rows.min() + rows.max() - HEIGHT) <= 4
@@ -59,12 +63,14 @@ def test_a_dialog_shows_over_its_game(game, backend):
 
 
 def test_a_menu_shows_over_its_game(game, backend):
-    command, report = game(backend, "--rate", 60, "--popup-after", 0.7, "--second-for", 1)
-    with Session(*command) as session, session.client() as client, Pipeline() as pipeline:
-        pipeline.settled(3)
+    command, report = game(backend, "--rate", 60, "--buffers", 4, "--popup-after", 2,
+                           "--second-for", 2)
+    with Session(*command) as session, session.client() as client, Pipeline(FEW) as pipeline:
+        pipeline.numbered()
         over = pipeline.pull_until(lambda frame: frame.number and not frame.check().intact,
                                    "the menu over the game")
         rows, columns = foreign_pixels(over)
+        del over
         assert rows.size > 100
         report.wait_for("popup_closed")
         pipeline.settled()
@@ -97,7 +103,6 @@ def test_a_window_of_fixed_size_is_centred(game, backend):
 
         def shows_it(frame):
             inside = frame.image()[90:270, 160:480]
-            from support import frame_code
             return frame_code.check_frame(inside).intact
 
         frame = pipeline.pull_until(shows_it, "the game in the middle")
@@ -110,10 +115,11 @@ def test_a_window_of_fixed_size_is_centred(game, backend):
 @pytest.mark.parametrize("options", [["--fullscreen"], ["--size", "1000x700"],
                                      ["--size", "200x200"]])
 def test_a_game_gets_the_output_whatever_it_asks_for(game, backend, options):
-    command, _ = game(backend, "--rate", 60, *options)
-    with Session(*command), Pipeline() as pipeline:
+    command, _ = game(backend, "--rate", 60, "--buffers", 4, *options)
+    with Session(*command), Pipeline(FEW) as pipeline:
         frame = pipeline.pull_until(lambda frame: frame.check().intact, "a game that fills it")
         assert frame.size == (WIDTH, HEIGHT)
+        del frame
         pipeline.settled(3)
 
 
@@ -159,8 +165,11 @@ def test_a_locked_pointer_moves_relatively(game, backend):
     command, report = game(backend, "--rate", 60, "--lock-pointer")
     with Session(*command), Pipeline() as pipeline:
         pipeline.numbered()
+        pipeline.move(300, 170)
         pipeline.move(320, 180)
         report.wait_for("pointer_locked")
+        report.wait_for("relative_motion")
+        time.sleep(0.3)  # for the rest of the way to where it starts
         motions = len(report.events("relative_motion"))
         for x in range(320, 400, 8):
             pipeline.move(x, 180)

@@ -124,7 +124,7 @@ class Pipeline:
         """The first frame with a true condition(frame)."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            frame = self.pull()
+            frame = self.pull(deadline - time.monotonic())
             if condition(frame):
                 return frame
             del frame  # with one buffer to hold there is no other before
@@ -134,14 +134,15 @@ class Pipeline:
         """The first frame that shows the test game."""
         return self.pull_until(lambda frame: frame.number, "a number of the test game")
 
-    def settled(self, count: int = 5) -> Frame:
-        """A frame of the test game, after `count` that passed through one after another. While a
-        game starts, nobody knows yet how many buffers it has, and its frames may be copied."""
+    def settled(self, count: int = 5, numbered: bool = True) -> Frame:
+        """A frame (of the test game, if `numbered`) after `count` that passed through one after
+        another. While a game starts, nobody knows yet how many buffers it has, and its frames may
+        be copied."""
         def passes(frame: Frame) -> bool:
             nonlocal streak, last
             stats = self.stats()
             other = stats["composed"] + stats["copied"]
-            streak = streak + 1 if other == last and frame.number else 0
+            streak = streak + 1 if other == last and (frame.number or not numbered) else 0
             last = other
             return streak >= count
 
@@ -170,10 +171,11 @@ class Pipeline:
         while time.monotonic() < deadline:
             if self.sink.emit("try-pull-sample", Gst.SECOND // 10):
                 count += 1
-            elif self.sink.get_property("eos"):
-                return count
             else:
-                self.raise_errors()
+                ended = self.sink.get_property("eos")
+                self.raise_errors()  # an error ends the stream too
+                if ended:
+                    return count
         raise AssertionError(f"the stream did not end within {timeout:g} s")
 
     def stats(self) -> dict[str, int]:

@@ -30,7 +30,10 @@ class Session:
         self.command = ["stepscope", "-W", width, "-H", height, *options]
         if name:
             self.command += ["--session", name]
-        self.environment = os.environ | (environment or {})
+        # What all processes of the session have in their environment, and no other.
+        self.mark = f"STEPSCOPE_TEST_SESSION={os.getpid()}-{time.monotonic_ns()}"
+        marker = dict([self.mark.split("=")])
+        self.environment = os.environ | (environment or {}) | marker
         self.game_command = [str(word) for word in command]
         self.log = self.runtime.with_name(f"{self.runtime.name}-{time.monotonic_ns()}.log")
         self.ready: dict[str, str] = {}
@@ -101,8 +104,7 @@ class Session:
         return SessionClient(self.control)
 
     def processes(self) -> dict[int, str]:
-        """All that runs in this runtime directory: this session, if it is the only one."""
-        return processes.of_environment(str(self.runtime))
+        return processes.of_environment(self.mark)
 
     def xwayland(self) -> int:
         return processes.named(self.processes(), "Xwayland")
@@ -173,9 +175,10 @@ class Report:
         return [event for event in self.all() if event["event"] == kind
                 and all(event.get(key) == value for key, value in fields.items())]
 
-    def wait_for(self, kind: str, **fields: object) -> dict:
+    def wait_for(self, kind: str, timeout: float = WATCHDOG, **fields: object) -> dict:
         """The first such event."""
-        return wait_until(lambda: self.events(kind, **fields), f"event {kind} {fields}")[0]
+        return wait_until(lambda: self.events(kind, **fields), f"event {kind} {fields}",
+                          timeout)[0]
 
     def last(self, kind: str) -> dict:
         return self.events(kind)[-1]
