@@ -96,7 +96,8 @@ bool LockStep::quiet() {
     if (advancing_) {
         return true;
     }
-    bool pending = busy_ && busy_();
+    // Once round the loop first: what was read may have left work for its end.
+    bool pending = !looped_ || (busy_ && busy_());
     wl_display_flush_clients(display_);
     wl_client* client = nullptr;
     wl_client_for_each(client, wl_display_get_client_list(display_)) {
@@ -128,7 +129,9 @@ int LockStep::handle_recheck(int fd, uint32_t /*mask*/, void* data) {
         self->handle_step_done(*result);
         return 0;
     }
+    self->looped_ = true;
     self->controller_.recheck();
+    self->looped_ = false;
     return 0;
 }
 

@@ -35,7 +35,8 @@ public:
     const ClockController& controller() const { return controller_; }
     ClockController& controller() { return controller_; }
 
-    /** True while something of ours is about to reach the game: its display server starts, say. */
+    /** True while something that we can't see here is on its way between game and compositor: its
+     * display server starts, or sent us something. */
     void set_busy_probe(std::function<bool()> probe) { busy_ = std::move(probe); }
 
     /**
@@ -74,6 +75,7 @@ private:
     Done done_;
     uint64_t step_ = 0;
     bool advancing_ = false;
+    bool looped_ = false;
     int64_t ahead_ns_ = 0;  // time that was advanced outside steps
     std::optional<ClockController::StepResult> deferred_;
     std::optional<Outcome> ended_;

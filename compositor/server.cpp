@@ -206,7 +206,7 @@ void Server::create_globals() {
         lock_step_ = std::make_unique<LockStep>(display, std::move(*unused_clock_), *output_);
         unused_clock_.reset();
         clock_.follow(&lock_step_->controller());
-        lock_step_->set_busy_probe([this] { return xwayland_ && xwayland_->starting(); });
+        lock_step_->set_busy_probe([this] { return xwayland_ && xwayland_->busy(); });
         control_->offer_stepping(*lock_step_);
         // The X server's timers must not move on by themselves: it lives in the game's time too.
         for (const std::string& line : lock_step_->controller().environment(clock_library_path())) {

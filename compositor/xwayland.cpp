@@ -238,10 +238,16 @@ XwaylandServer::XwaylandServer(wlr_xwayland* xwayland, wlr_seat* seat, WindowMan
                    [this](void*) { wlr_xwayland_set_seat(xwayland_.get(), seat_); });
 }
 
-bool XwaylandServer::starting() const {
+bool XwaylandServer::busy() {
     const wlr_xwayland_server* server = xwayland_->server;
     if (server->ready) {
-        return false;
+        xcb_connection_t* connection = wlr_xwayland_get_xwm_connection(xwayland_.get());
+        if (connection == nullptr) {
+            return false;
+        }
+        xcb_flush(connection);
+        pollfd polled{xcb_get_file_descriptor(connection), POLLIN, 0};
+        return ::poll(&polled, 1, 0) > 0;
     }
     if (server->client != nullptr) {
         return true;

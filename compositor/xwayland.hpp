@@ -28,8 +28,11 @@ public:
                                                           std::function<void()> before_connect);
     ~XwaylandServer();
 
-    /** A client knocked, or the server was started and does not answer yet. */
-    bool starting() const;
+    /**
+     * A client knocked, the server was started and does not answer yet, or it sent something that
+     * was not read. Sends what waits to be sent to it.
+     */
+    bool busy();
     /** For DISPLAY, such as ":0". */
     std::string display_name() const { return xwayland_->display_name; }
 
