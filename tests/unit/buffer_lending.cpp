@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "compositor/buffer_lending.hpp"
+
+#include <array>
+#include <catch2/catch_test_macros.hpp>
+#include <memory>
+
+using stepscope::BufferLending;
+using Answer = stepscope::BufferLending::Answer;
+
+namespace {
+
+constexpr int64_t kMs = 1'000'000;
+
+/** A surface and buffers with nothing to them but what lending looks at. */
+struct Game {
+    explicit Game(size_t count) : buffers(count) {
+        wl_signal_init(&surface.events.destroy);
+        static const wlr_buffer_impl impl{
+            .destroy = wlr_buffer_finish,
+            .get_dmabuf = nullptr,
+            .get_shm = nullptr,
+            .begin_data_ptr_access = nullptr,
+            .end_data_ptr_access = nullptr,
+        };
+        for (auto& buffer : buffers) {
+            buffer = std::make_unique<wlr_buffer>();
+            wlr_buffer_init(buffer.get(), &impl, 64, 64);
+        }
+    }
+    Game(const Game&) = delete;
+    Game& operator=(const Game&) = delete;
+    ~Game() {
+        for (auto& buffer : buffers) {
+            wlr_buffer_drop(buffer.get());
+        }
+    }
+    wlr_buffer* operator[](size_t index) { return buffers[index].get(); }
+
+    /** The game shows a buffer; it is lent where that is allowed. */
+    Answer show(BufferLending& lending, size_t index, int64_t now_ns) {
+        wlr_buffer* buffer = (*this)[index];
+        lending.note_commit(&surface, buffer);
+        const Answer answer = lending.may_lend(buffer);
+        if (answer == Answer::lend) {
+            lending.lend(buffer);
+        }
+        lending.note_delivered(&surface, answer == Answer::lend ? buffer : nullptr, now_ns);
+        return answer;
+    }
+
+    wlr_surface surface{};
+    std::vector<std::unique_ptr<wlr_buffer>> buffers;
+};
+
+/** The game has shown all its buffers once, and got them back before the next. */
+void introduce(BufferLending& lending, Game& game) {
+    for (size_t i = 0; i < game.buffers.size(); ++i) {
+        lending.note_commit(&game.surface, game[i]);
+    }
+}
+
+}  // namespace
+
+TEST_CASE("before anything is known, a game of three buffers lends one and waits for the rest") {
+    Game game(3);
+    BufferLending lending;
+    introduce(lending, game);
+    CHECK(game.show(lending, 0, 0) == Answer::lend);
+    CHECK(game.show(lending, 1, 16 * kMs) == Answer::wait);
+    CHECK(lending.lent() == 1);
+}
+
+TEST_CASE("a sink that keeps its last picture gets every picture of three buffers") {
+    Game game(3);
+    BufferLending lending;
+    introduce(lending, game);
+    CHECK(game.show(lending, 0, 0) == Answer::lend);
+    // The second is a copy; its delivery brings the first one back, which shows who we deal with.
+    CHECK(game.show(lending, 1, 16 * kMs) == Answer::wait);
+    lending.give_back(game[0], 17 * kMs);
+    CHECK(game.show(lending, 2, 32 * kMs) == Answer::lend);
+    for (int64_t frame = 3; frame < 100; ++frame) {
+        const auto index = static_cast<size_t>(frame % 3);
+        CHECK(game.show(lending, index, frame * 16 * kMs) == Answer::lend);
+        lending.give_back(game[(index + 2) % 3], frame * 16 * kMs + kMs);
+    }
+}
+
+TEST_CASE("a consumer that holds pictures leaves the game two buffers from then on") {
+    Game game(4);
+    BufferLending lending;
+    introduce(lending, game);
+    CHECK(game.show(lending, 0, 0) == Answer::lend);
+    CHECK(game.show(lending, 1, 16 * kMs) == Answer::lend);
+    lending.give_back(game[0], 1000 * kMs);  // a second after the newer one
+    CHECK(game.show(lending, 2, 1016 * kMs) == Answer::lend);
+    for (int64_t i = 0; i < 10; ++i) {
+        CHECK(game.show(lending, 3, (1032 + i * 16) * kMs) == Answer::copy);
+        CHECK(lending.lent() == 2);
+    }
+}
+
+TEST_CASE("after a late consumer a game of two buffers keeps both, until there were prompt ones") {
+    Game game(2);
+    BufferLending lending;
+    introduce(lending, game);
+    CHECK(game.show(lending, 0, 0) == Answer::lend);
+    CHECK(game.show(lending, 1, 16 * kMs) == Answer::wait);
+    lending.give_back(game[0], 500 * kMs);
+    CHECK(game.show(lending, 0, 516 * kMs) == Answer::copy);
+    CHECK(game.show(lending, 1, 532 * kMs) == Answer::copy);
+    CHECK(lending.lent() == 0);
+}
+
+TEST_CASE("a buffer that is lent may be lent again, and counts once") {
+    Game game(3);
+    BufferLending lending;
+    introduce(lending, game);
+    CHECK(game.show(lending, 0, 0) == Answer::lend);
+    CHECK(game.show(lending, 0, kMs) == Answer::lend);
+    CHECK(lending.lent() == 1);
+    lending.give_back(game[0], 2 * kMs);
+    CHECK(lending.lent() == 1);
+    lending.give_back(game[0], 3 * kMs);
+    CHECK(lending.lent() == 0);
+    lending.give_back(game[0], 4 * kMs);  // once too often: ignored
+    CHECK(lending.lent() == 0);
+}
+
+TEST_CASE("surfaces and buffers may go in any order") {
+    BufferLending lending;
+    {
+        Game game(3);
+        introduce(lending, game);
+        CHECK(game.show(lending, 0, 0) == Answer::lend);
+        wl_signal_emit_mutable(&game.surface.events.destroy, nullptr);
+        lending.give_back(game[0], kMs);
+        CHECK(lending.lent() == 0);
+    }
+    CHECK(lending.lent() == 0);
+}
