@@ -138,11 +138,11 @@ def test_a_format_with_alpha_comes_without(game):
 
 
 def test_two_captures_see_the_same_frames(game):
-    command, report = game("wayland", "--rate", 60, "--buffers", 4)
+    command, _ = game("wayland", "--rate", 60, "--buffers", 4)
     with Session(*command), Pipeline(NEWEST) as one, Pipeline(NEWEST) as two:
         seen = [{}, {}]
-        one.settled()
-        two.settled()
+        one.numbered()
+        two.numbered()
         for _ in range(40):
             for pipeline, numbers in zip((one, two), seen):
                 frame = pipeline.pull()
@@ -152,7 +152,6 @@ def test_two_captures_see_the_same_frames(game):
         common = seen[0].keys() & seen[1].keys()
         assert len(common) >= 10
         assert all(seen[0][number] == seen[1][number] for number in common)
-        assert {inode for inode, _ in seen[0].values()} <= memory_inodes(report.pid)
 
 
 @starves
