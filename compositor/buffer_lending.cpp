@@ -10,8 +10,6 @@ namespace {
 constexpr int64_t kPromptNs = 25'000'000;
 /** Prompt returns that make up for a late one: some seconds at a game's usual rate. */
 constexpr unsigned kReturnsToForgive = 240;
-/** Pictures delivered as copies, with nothing lent that could come back, that make up for it. */
-constexpr unsigned kCopiesToForgive = 120;
 
 }  // namespace
 
@@ -66,31 +64,28 @@ BufferLending::Answer BufferLending::may_lend(wlr_buffer* buffer) const {
         return Answer::lend;
     }
     const Pool& pool = *found->second->pool;
-    const size_t spare = pool.buffers > 2 ? pool.buffers - 2 : 0;
-    switch (pool.trust) {
-        case Trust::unknown:
-            return pool.lent < std::max<size_t>(spare, 1) ? Answer::lend : Answer::wait;
-        case Trust::prompt:
-            // With this one: what is older comes back because this one is delivered.
-            return pool.lent < std::max<size_t>(spare + 1, 2) ? Answer::lend : Answer::wait;
-        case Trust::late:
-            return pool.lent < spare ? Answer::lend : Answer::copy;
+    // A game with one buffer alone would stand still anyway while that is held.
+    const size_t limit = std::max<size_t>(pool.buffers, 2) - 1;
+    if (pool.lent < limit) {
+        return Answer::lend;
     }
-    return Answer::copy;
+    if (pool.buffers == 2 && pool.trust == Trust::prompt && !pool.tried_both) {
+        return Answer::lend;
+    }
+    return pool.trust == Trust::late ? Answer::copy : Answer::wait;
+}
+
+bool BufferLending::game_is_out(wlr_surface* surface, wlr_buffer* shown) const {
+    auto pool = pools_.find(surface);
+    auto entry = entries_.find(shown);
+    return pool != pools_.end() && entry != entries_.end() && entry->second->holds == 0 &&
+           pool->second->lent + 1 >= pool->second->buffers && pool->second->lent > 0;
 }
 
 void BufferLending::note_delivered(wlr_surface* surface, wlr_buffer* newest, int64_t now_ns) {
     auto pool = pools_.find(surface);
     if (pool == pools_.end()) {
         return;
-    }
-    // Nobody can be prompt with nothing; and a game that gets each buffer back at once shows only
-    // two, however many it has.
-    Pool& its = *pool->second;
-    if (its.trust == Trust::late && its.lent == 0 && its.buffers <= 2 &&
-        ++its.prompt_returns >= kCopiesToForgive) {
-        its.trust = Trust::unknown;
-        its.prompt_returns = 0;
     }
     for (auto& [buffer, entry] : entries_) {
         if (buffer == newest) {
@@ -104,7 +99,9 @@ void BufferLending::note_delivered(wlr_surface* surface, wlr_buffer* newest, int
 void BufferLending::lend(wlr_buffer* buffer) {
     auto found = entries_.find(buffer);
     if (found != entries_.end() && found->second->holds++ == 0 && found->second->pool != nullptr) {
-        ++found->second->pool->lent;
+        Pool& pool = *found->second->pool;
+        ++pool.lent;
+        pool.tried_both = pool.tried_both || (pool.buffers == 2 && pool.lent == 2);
     }
 }
 

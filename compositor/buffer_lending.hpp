@@ -10,14 +10,16 @@
 namespace stepscope {
 
 /**
- * Decides how many of a game's own buffers consumers may hold at a time, so that the game has one
- * to draw into.
+ * Decides how many of a game's own buffers consumers may hold at a time, so that the game always
+ * has one to draw into.
  *
- * Of n buffers one is on the output and one is for drawing: n - 2 can be lent for any length of
- * time. More can be lent to consumers that are prompt, that is, give a picture back soon after they
- * got a newer one, as sinks do that keep their last picture. So a surface starts with one buffer
- * lent, or n - 2; gets more after the first prompt return; and falls back to n - 2, which can be
- * none, after a late one, until the consumers were prompt for a while.
+ * Of n buffers n - 1 can be lent: when the game shows the last one, that is copied and goes back at
+ * once (see game_is_out()). A consumer that is prompt, that is, gives a picture back soon after it
+ * got a newer one, is worth waiting some milliseconds for instead of copying; a late one is not.
+ *
+ * Many games make more buffers when those that they have are in use, and show only two until then.
+ * So once, and for a prompt consumer, the second of two buffers is lent as well: either the game
+ * turns out to have a third, or it waits for a moment and is known to have two.
  */
 class BufferLending {
 public:
@@ -35,6 +37,9 @@ public:
     /** Whether one more may be lent. A buffer that is lent already may be lent again. */
     Answer may_lend(wlr_buffer* buffer) const;
 
+    /** Whether the game has no buffer left to draw into, and `shown`, its newest, is not lent. */
+    bool game_is_out(wlr_surface* surface, wlr_buffer* shown) const;
+
     /** Consumers get a picture of this surface, its own buffer or a copy: older ones are dated. */
     void note_delivered(wlr_surface* surface, wlr_buffer* newest, int64_t now_ns);
 
@@ -51,6 +56,7 @@ private:
         size_t buffers = 0;
         size_t lent = 0;
         Trust trust = Trust::unknown;
+        bool tried_both = false;  // of two
         unsigned prompt_returns = 0;
         Listener surface_destroyed;
     };

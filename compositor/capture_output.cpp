@@ -23,6 +23,15 @@ bool covers(const wlr_fbox& box, const wlr_buffer& buffer) {
     return box.x == 0 && box.y == 0 && box.width == buffer.width && box.height == buffer.height;
 }
 
+/** The game's own buffer behind a surface's picture, as long as it is kept from the game. */
+wlr_buffer* held_source(const wlr_surface* surface) {
+    if (surface == nullptr || surface->buffer == nullptr || surface->buffer->source == nullptr ||
+        surface->buffer->source->n_locks == 0) {
+        return nullptr;
+    }
+    return surface->buffer->source;
+}
+
 struct VisibleNodes {
     size_t count = 0;
     wlr_scene_buffer* last = nullptr;
@@ -213,14 +222,51 @@ wlr_surface* CaptureOutput::find_lone_surface(size_t* visible_nodes) const {
     return surface != nullptr ? surface->surface : nullptr;
 }
 
+// Consumers hold all of the game's buffers but the one on the output, which none of them got. The
+// surface keeps a copy of it as its picture, and the game can draw on.
+void CaptureOutput::give_game_a_buffer(wlr_surface* lone) {
+    wlr_buffer* shown = held_source(lone);
+    if (shown == nullptr || !lending_.game_is_out(lone, shown)) {
+        return;
+    }
+    wlr_client_buffer* picture = lone->buffer;
+    if (!spare_ || spare_->width != picture->base.width || spare_->height != picture->base.height) {
+        auto format = renderer_.ring_format(DRM_FORMAT_XRGB8888);
+        if (!format) {
+            return;
+        }
+        spare_.reset(wlr_swapchain_create(renderer_.allocator(), picture->base.width,
+                                          picture->base.height, format->get()));
+    }
+    wlr_buffer* copy = spare_ ? wlr_swapchain_acquire(spare_.get()) : nullptr;
+    if (copy == nullptr) {
+        return;
+    }
+    wlr_render_pass* pass = wlr_renderer_begin_buffer_pass(renderer_.renderer(), copy, nullptr);
+    if (pass != nullptr) {
+        wlr_render_texture_options options{};
+        options.texture = picture->texture;
+        options.blend_mode = WLR_RENDER_BLEND_MODE_NONE;
+        wlr_render_pass_add_texture(pass, &options);
+        wlr_texture* texture = wlr_render_pass_submit(pass)
+                                   ? wlr_texture_from_buffer(renderer_.renderer(), copy)
+                                   : nullptr;
+        if (texture != nullptr) {
+            // The old texture's end unlocks the game's buffer.
+            wlr_texture_destroy(std::exchange(picture->texture, texture));
+        }
+    }
+    wlr_buffer_unlock(copy);
+}
+
 // A consumer that is about to return a buffer is worth waiting for: it saves a copy, and the game,
 // which gets its frame callback later, slows down to the consumer's pace.
 bool CaptureOutput::must_wait_for_memory(wlr_surface* lone, int64_t now_ns) {
-    if (lone == nullptr || lone->buffer == nullptr || lone->buffer->source == nullptr) {
+    wlr_buffer* buffer = held_source(lone);
+    if (buffer == nullptr) {
         hold_since_ns_ = 0;
         return false;
     }
-    wlr_buffer* buffer = lone->buffer->source;
     lending_.note_commit(lone, buffer);
     if (lending_.may_lend(buffer) != BufferLending::Answer::wait) {
         hold_since_ns_ = 0;
@@ -297,6 +343,7 @@ void CaptureOutput::show_frame(int64_t now_ns) {
         }
     }
     wlr_output_state_finish(&state);
+    give_game_a_buffer(lone);
     if (stepped_) {
         output_.frame_pending = false;
         if (!committed) {
@@ -367,6 +414,10 @@ bool CaptureOutput::test_state(const wlr_output_state& state) {
         rejection_ = reason;
         return false;
     };
+    if (wlr_client_buffer_get(state.buffer) != nullptr) {
+        // The game has its buffer back already; what is left is a picture of the renderer's.
+        return reject(STEPSCOPE_CAPTURE_V1_REASON_HELD);
+    }
     const wlr_buffer& buffer = *state.buffer;
     const wlr_box& target = state.buffer_dst_box;
     const bool whole_source =

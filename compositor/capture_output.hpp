@@ -84,6 +84,7 @@ private:
     void publish(const wlr_output_state& state);
     wlr_surface* find_lone_surface(size_t* visible_nodes) const;
     bool must_wait_for_memory(wlr_surface* lone, int64_t now_ns);
+    void give_game_a_buffer(wlr_surface* lone);
     Result<void> make_ring(uint32_t fourcc, int width, int height);
     FrameReason reason_for_composing(size_t visible_nodes) const;
 
@@ -99,6 +100,9 @@ private:
     Pacer pacer_;
     Handle<wlr_swapchain, wlr_swapchain_destroy> ring_;
     uint32_t ring_fourcc_ = 0;
+    /** For pictures of a game that got its buffer back: apart, since consumers may hold the ring.
+     */
+    Handle<wlr_swapchain, wlr_swapchain_destroy> spare_;
     EventSource hold_timer_;
     CommitGate gate_;
     Listener frame_;

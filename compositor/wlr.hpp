@@ -31,6 +31,7 @@ extern "C" {
 #include <wlr/interfaces/wlr_output.h>
 #include <wlr/render/allocator.h>
 #include <wlr/render/gles2.h>
+#include <wlr/render/pass.h>
 #include <wlr/render/pixman.h>
 #include <wlr/render/swapchain.h>
 #include <wlr/render/vulkan.h>
