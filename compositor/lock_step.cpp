@@ -32,6 +32,13 @@ LockStep::~LockStep() {
 }
 
 void LockStep::begin(int64_t length_ns, uint32_t timeout_ms, Done done) {
+    if (done_) {
+        // Its consumer is gone, but the game is still at it.
+        next_ = Next{length_ns, timeout_ms, std::move(done)};
+        wl_event_source_timer_update(timeout_.get(), static_cast<int>(timeout_ms));
+        return;
+    }
+    forgotten_ = false;
     done_ = std::move(done);
     if (ended_) {
         ended_->step = step_;
@@ -85,7 +92,9 @@ void LockStep::advance(int64_t nanoseconds) {
 }
 
 void LockStep::forget_answer() {
+    next_.reset();
     if (done_) {
+        forgotten_ = true;
         done_ = [](const Outcome&) {};
     }
 }
@@ -193,6 +202,9 @@ void LockStep::answer(const Outcome& outcome) {
     wl_event_source_timer_update(timeout_.get(), 0);
     if (Done done = std::exchange(done_, {})) {
         done(outcome);
+    }
+    if (auto next = std::exchange(next_, std::nullopt)) {
+        begin(next->length_ns, next->timeout_ms, std::move(next->done));
     }
 }
 

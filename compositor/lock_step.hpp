@@ -45,8 +45,12 @@ public:
      */
     void advance(int64_t nanoseconds);
 
-    bool step_open() const { return static_cast<bool>(done_); }
-    /** `done` is called once, later. `timeout_ms` of wall time, 0 for none. */
+    /** True while somebody waits for a step's answer. */
+    bool step_open() const { return (done_ && !forgotten_) || next_; }
+    /**
+     * `done` is called once, later. `timeout_ms` of wall time, 0 for none. Where the game is still
+     * at a step that was forgotten, this one begins after it.
+     */
     void begin(int64_t length_ns, uint32_t timeout_ms, Done done);
     /** Nobody waits for the open step's answer any more. */
     void forget_answer();
@@ -54,6 +58,12 @@ public:
     void handle_game_ended(bool crashed, const std::string& how);
 
 private:
+    struct Next {
+        int64_t length_ns;
+        uint32_t timeout_ms;
+        Done done;
+    };
+
     static int handle_controller(int fd, uint32_t mask, void* data);
     static int handle_recheck(int fd, uint32_t mask, void* data);
     static int handle_timeout(void* data);
@@ -73,6 +83,8 @@ private:
     EventSource recheck_source_;
     EventSource timeout_;
     Done done_;
+    bool forgotten_ = false;  // nobody waits for done_
+    std::optional<Next> next_;
     uint64_t step_ = 0;
     bool advancing_ = false;
     bool looped_ = false;

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <format>
+#include <tuple>
+#include <utility>
 
 #include "stepscope-control-v1-client-protocol.h"
 
@@ -107,8 +109,9 @@ struct CaptureClient::Listeners {
         // Consumers get whole pictures.
     }
 
-    static void step_time(void*, stepscope_capture_v1*, uint32_t, uint32_t, uint32_t, uint32_t) {
-        // Live capture goes by the time of the commit.
+    static void step_time(void* data, stepscope_capture_v1*, uint32_t step_hi, uint32_t step_lo,
+                          uint32_t now_hi, uint32_t now_lo) {
+        self(data).pending_step_ = {join(step_hi, step_lo), join(now_hi, now_lo)};
     }
 
     static void frame(void* data, stepscope_capture_v1*, uint32_t slot, uint32_t serial,
@@ -116,6 +119,7 @@ struct CaptureClient::Listeners {
                       uint32_t seconds_lo, uint32_t nanoseconds, uint32_t path, uint32_t reason,
                       uint32_t flags, uint32_t dropped) {
         CaptureClient& capture = self(data);
+        --capture.credits_;
         if (capture.handler_ == nullptr) {
             capture.release({serial});
             return;
@@ -141,6 +145,7 @@ struct CaptureClient::Listeners {
         info.reason = static_cast<FrameReason>(reason);
         info.first = (flags & STEPSCOPE_CAPTURE_V1_FLAG_FIRST) != 0;
         info.dropped = dropped;
+        std::tie(info.step, info.virtual_time_ns) = std::exchange(capture.pending_step_, {0, 0});
         if (auto taken = capture.handler_->handle_frame(info); !taken) {
             capture.control_->fail_with(taken.error());
         }
@@ -172,6 +177,7 @@ void CaptureClient::start() {
 
 void CaptureClient::grant(uint32_t credits) {
     stepscope_capture_v1_grant(capture_, credits);
+    credits_ += static_cast<int>(credits);
     control_->flush();
 }
 
@@ -184,9 +190,13 @@ void CaptureClient::release(const std::vector<uint32_t>& serials) {
         }
         if (granting_) {
             stepscope_capture_v1_grant(capture_, static_cast<uint32_t>(serials.size()));
+            credits_ += static_cast<int>(serials.size());
         }
     }
     control_->flush();
+    if (waking_) {
+        control_->wake();
+    }
 }
 
 void CaptureClient::detach() {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "control_client.hpp"
@@ -37,6 +39,8 @@ struct FrameInfo {
     FrameReason reason = FrameReason::none;
     bool first = false;
     uint32_t dropped = 0;
+    uint64_t step = 0;  // of the session, from 1; 0 outside of lock-step
+    uint64_t virtual_time_ns = 0;
 };
 
 /** What a capture tells its user, on the thread that dispatches. */
@@ -65,6 +69,10 @@ public:
     void grant(uint32_t credits);
     /** Releases frames and, until detach(), grants a credit for each. Any thread; never blocks. */
     void release(const std::vector<uint32_t>& serials);
+    /** Frames that may still come. Any thread. */
+    int credits() const { return credits_; }
+    /** From now on a release() on any thread ends the wait for events. */
+    void wake_on_release() { waking_ = true; }
 
     void start();
 
@@ -88,12 +96,15 @@ private:
     stepscope_capture_v1* capture_;
     std::mutex mutex_;
     bool granting_ = true;  // guarded by mutex_
+    std::atomic<int> credits_ = 0;
+    std::atomic<bool> waking_ = false;
 
     // Of the dispatching thread:
     CaptureHandler* handler_;
     bool format_known_ = false;
     PictureFormat format_;
     std::optional<PendingSlot> pending_slot_;
+    std::pair<uint64_t, uint64_t> pending_step_{0, 0};
 };
 
 }  // namespace stepscope

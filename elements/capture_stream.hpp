@@ -19,6 +19,8 @@ struct CaptureStats {
     std::atomic<uint64_t> dropped = 0;
     std::atomic<uint64_t> repeated = 0;
     std::atomic<uint64_t> imports = 0;  // memories made
+    std::atomic<uint64_t> steps = 0;    // taken, in lock-step
+    std::atomic<uint64_t> no_frame_steps = 0;
 };
 
 /** A frame with references to its memory; releases it when destroyed. */
@@ -45,6 +47,10 @@ public:
     void set_cursor(CursorMode mode);
     /** One more frame in flight, from now on. */
     void add_credit();
+    /** False while consumers hold all frames that may be in flight. */
+    bool has_credit() const { return capture_->credits() > 0; }
+    /** A frame that a consumer lets go ends the wait for events. */
+    void wake_on_release() { capture_->wake_on_release(); }
 
     /** The frame that has waited longest. */
     std::optional<CapturedFrame> take_oldest();

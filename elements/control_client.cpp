@@ -36,7 +36,9 @@ struct ControlClient::Listeners {
     }
     static void global_remove(void*, wl_registry*, uint32_t) {}
 
-    static void capabilities(void*, stepscope_control_v1*, uint32_t) {}
+    static void capabilities(void* data, stepscope_control_v1*, uint32_t capabilities) {
+        self(data).capabilities_ = capabilities;
+    }
 
     static void info(void* data, stepscope_session_v1*, const char*, uint32_t, const char* renderer,
                      const char* device) {
@@ -163,6 +165,14 @@ Error ControlClient::connection_error() const {
         const wl_interface* interface = nullptr;
         uint32_t id = 0;
         uint32_t code = wl_display_get_protocol_error(display_, &interface, &id);
+        if (interface == &stepscope_control_v1_interface &&
+            code == STEPSCOPE_CONTROL_V1_ERROR_STEPPER_TAKEN) {
+            return {Fault::busy,
+                    std::format("session '{}' (pid {}) is stepped by another consumer; only one "
+                                "can at a time, so stop that one first",
+                                name_, pid_),
+                    0};
+        }
         return {
             Fault::protocol,
             std::format("the compositor of session '{}' (pid {}) ended the connection with "
@@ -270,6 +280,16 @@ void ControlClient::set_output_size(uint32_t width, uint32_t height) {
 
 stepscope_capture_v1* ControlClient::create_capture() {
     return stepscope_control_v1_create_capture(control_);
+}
+
+Result<stepscope_stepper_v1*> ControlClient::create_stepper() {
+    if ((capabilities_ & STEPSCOPE_CONTROL_V1_CAPABILITY_LOCKSTEP) == 0) {
+        return fail(Fault::unsupported,
+                    std::format("session '{}' (pid {}) is not in lock-step; start it with: "
+                                "stepscope --lockstep -- COMMAND, or use mode=live",
+                                name_, pid_));
+    }
+    return stepscope_control_v1_get_stepper(control_);
 }
 
 SessionState ControlClient::state() const {

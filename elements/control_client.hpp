@@ -15,6 +15,7 @@
 struct stepscope_control_v1;
 struct stepscope_session_v1;
 struct stepscope_capture_v1;
+struct stepscope_stepper_v1;
 struct zwp_virtual_keyboard_manager_v1;
 struct zwlr_virtual_pointer_manager_v1;
 
@@ -76,6 +77,12 @@ public:
     /** A capture on this connection's queue; the caller destroys it. */
     stepscope_capture_v1* create_capture();
 
+    /**
+     * The session's stepper, on this connection's queue; the caller destroys it. Where another
+     * consumer has it, the next roundtrip() says so and the connection is dead.
+     */
+    Result<stepscope_stepper_v1*> create_stepper();
+
     SessionState state() const;
     RefreshRate refresh() const;
     std::optional<SessionEnd> end() const;
@@ -111,6 +118,7 @@ private:
     zwp_virtual_keyboard_manager_v1* keyboard_manager_ = nullptr;
     zwlr_virtual_pointer_manager_v1* pointer_manager_ = nullptr;
 
+    uint32_t capabilities_ = 0;
     bool session_known_ = false;
     SessionState pending_;        // of the dispatching thread, until done
     std::optional<Error> error_;  // of the dispatching thread

@@ -6,22 +6,36 @@
 namespace stepscope {
 namespace {
 
-/** Clock of the reference timestamps. */
+GstCaps* make_clock_caps(const char* name) {
+    GstCaps* made = gst_caps_new_empty_simple(name);
+    GST_MINI_OBJECT_FLAG_SET(made, GST_MINI_OBJECT_FLAG_MAY_BE_LEAKED);
+    return made;
+}
+
+// Clocks of the reference timestamps.
+
 GstCaps* monotonic_caps() {
-    static GstCaps* const caps = [] {
-        GstCaps* made = gst_caps_new_empty_simple("timestamp/x-system-monotonic");
-        GST_MINI_OBJECT_FLAG_SET(made, GST_MINI_OBJECT_FLAG_MAY_BE_LEAKED);
-        return made;
-    }();
+    static GstCaps* const caps = make_clock_caps("timestamp/x-system-monotonic");
+    return caps;
+}
+
+GstCaps* virtual_caps() {
+    static GstCaps* const caps = make_clock_caps("timestamp/x-stepscope-virtual");
     return caps;
 }
 
 void describe(GstBuffer* buffer, const FrameInfo& info, FramePath path) {
     gst_buffer_add_reference_timestamp_meta(buffer, monotonic_caps(), info.time_ns,
                                             GST_CLOCK_TIME_NONE);
-    gst_buffer_add_stepscope_frame_meta(buffer, info.commit,
-                                        static_cast<GstStepscopeFramePath>(path),
-                                        static_cast<GstStepscopeFrameReason>(info.reason), FALSE);
+    GstStepscopeFrameMeta* meta = gst_buffer_add_stepscope_frame_meta(
+        buffer, info.commit, static_cast<GstStepscopeFramePath>(path),
+        static_cast<GstStepscopeFrameReason>(info.reason), FALSE);
+    if (info.step != 0) {
+        gst_buffer_add_reference_timestamp_meta(buffer, virtual_caps(), info.virtual_time_ns,
+                                                GST_CLOCK_TIME_NONE);
+        meta->step = info.step;
+        meta->virtual_time = info.virtual_time_ns;
+    }
 }
 
 const char* enum_nick(GType type, int value) {

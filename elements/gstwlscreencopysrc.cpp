@@ -5,9 +5,14 @@
  * @title: wlscreencopysrc
  * @short_description: captures a game that runs in a Stepscope session
  *
- * Live source of the pictures that a game shows in a Stepscope session. Where the session's
+ * Source of the pictures that a game shows in a Stepscope session. Where the session's
  * compositor passes a picture through, buffers carry the very memory that the game drew into.
  * GstNavigation events from downstream become input of the game.
+ *
+ * With mode=lockstep it is not live: the game's time stands still, and each buffer is one step of
+ * it, whose length is the period of the negotiated frame rate. The session must have been started
+ * with
+ * --lockstep.
  *
  * ## Example launch lines
  * |[
@@ -21,6 +26,10 @@
  * |[
  * gst-launch-1.0 wlscreencopysrc zero-copy=require num-buffers=600 ! fakesink sync=false
  * ]| Fails with the reason if a picture has to be composed or copied.
+ * |[
+ * gst-launch-1.0 wlscreencopysrc mode=lockstep num-buffers=600 ! video/x-raw,framerate=60/1
+ * ! videoconvert ! x264enc ! mp4mux ! filesink location=game.mp4
+ * ]| Records ten seconds of the game's time; the game waits for the encoder.
  *
  * Since: 0.1
  */
@@ -31,8 +40,8 @@
 
 #include "gst/element_error.hpp"
 #include "gst/picture_caps.hpp"
-#include "navigation.hpp"
 #include "screencopy_capture.hpp"
+#include "screencopy_properties.hpp"
 
 GST_DEBUG_CATEGORY(gst_wl_screencopy_src_debug);
 #define GST_CAT_DEFAULT gst_wl_screencopy_src_debug
@@ -41,76 +50,13 @@ using namespace stepscope;
 
 namespace {
 
-constexpr guint kDefaultMaxBuffers = 4;
-constexpr guint kMaxMaxBuffers = 256;
-
-enum {
-    PROP_0,
-    PROP_SESSION,
-    PROP_CURSOR,
-    PROP_ZERO_COPY,
-    PROP_MAX_BUFFERS,
-    PROP_STATS,
-};
-
-GType cursor_type() {
-    static const GType type = [] {
-        static const GEnumValue values[] = {
-            /**
-             * GstWlScreencopySrcCursor::hidden:
-             *
-             * Since: 0.1
-             */
-            {static_cast<int>(CursorMode::hidden), "The cursor is not in the picture", "hidden"},
-            /**
-             * GstWlScreencopySrcCursor::embedded:
-             *
-             * Since: 0.1
-             */
-            {static_cast<int>(CursorMode::embedded),
-             "Drawn into the picture where the game shows one; costs a render pass", "embedded"},
-            {0, nullptr, nullptr},
-        };
-        return g_enum_register_static("GstWlScreencopySrcCursor", values);
-    }();
-    return type;
-}
-
-GType zero_copy_type() {
-    static const GType type = [] {
-        static const GEnumValue values[] = {
-            /**
-             * GstWlScreencopySrcZeroCopy::require:
-             *
-             * Since: 0.1
-             */
-            {static_cast<int>(ZeroCopy::require),
-             "Only pictures that passed through; fail with the reason on any other", "require"},
-            /**
-             * GstWlScreencopySrcZeroCopy::prefer:
-             *
-             * Since: 0.1
-             */
-            {static_cast<int>(ZeroCopy::prefer),
-             "Pictures as they come; a message tells when their way changes", "prefer"},
-            /**
-             * GstWlScreencopySrcZeroCopy::off:
-             *
-             * Since: 0.1
-             */
-            {static_cast<int>(ZeroCopy::off),
-             "Copy each picture into plain memory and let the game's go at once", "off"},
-            {0, nullptr, nullptr},
-        };
-        return g_enum_register_static("GstWlScreencopySrcZeroCopy", values);
-    }();
-    return type;
-}
-
 struct GstWlScreencopySrcPrivate {
     std::mutex mutex;  // guards what is below; never held while posting or waiting
     std::string session;
-    CaptureSettings settings{CursorMode::hidden, ZeroCopy::prefer, kDefaultMaxBuffers};
+    CaptureSettings settings;
+    CaptureMode mode = CaptureMode::live;
+    StepSettings steps;  // for lock-step
+    bool start_paused = false;
 
     bool pausing = false;  // within the base class's change from PLAYING to PAUSED
 
@@ -148,7 +94,8 @@ static GstStructure* make_stats(const CaptureStats& stats) {
         "passed-through", G_TYPE_UINT64, stats.passed_through.load(), "composed", G_TYPE_UINT64,
         stats.composed.load(), "copied", G_TYPE_UINT64, stats.copied.load(), "dropped",
         G_TYPE_UINT64, stats.dropped.load(), "repeated", G_TYPE_UINT64, stats.repeated.load(),
-        "imports", G_TYPE_UINT64, stats.imports.load(), nullptr);
+        "imports", G_TYPE_UINT64, stats.imports.load(), "steps", G_TYPE_UINT64, stats.steps.load(),
+        "no-frame-steps", G_TYPE_UINT64, stats.no_frame_steps.load(), nullptr);
 }
 
 static void gst_wl_screencopy_src_set_property(GObject* object, guint id, const GValue* value,
@@ -173,6 +120,21 @@ static void gst_wl_screencopy_src_set_property(GObject* object, guint id, const 
         case PROP_MAX_BUFFERS:
             priv->settings.max_buffers = g_value_get_uint(value);
             break;
+        case PROP_MODE:
+            priv->mode = static_cast<CaptureMode>(g_value_get_enum(value));
+            break;
+        case PROP_FRAMES_PER_STEP:
+            priv->steps.frames_per_step = g_value_get_uint(value);
+            break;
+        case PROP_TIMEOUT:
+            priv->steps.timeout_ms = g_value_get_uint(value);
+            break;
+        case PROP_ON_NO_FRAME:
+            priv->steps.on_no_frame = static_cast<OnNoFrame>(g_value_get_enum(value));
+            break;
+        case PROP_START_PAUSED:
+            priv->start_paused = g_value_get_boolean(value) != FALSE;
+            break;
         default:
             G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
             break;
@@ -196,6 +158,21 @@ static void gst_wl_screencopy_src_get_property(GObject* object, guint id, GValue
         case PROP_MAX_BUFFERS:
             g_value_set_uint(value, priv->settings.max_buffers);
             break;
+        case PROP_MODE:
+            g_value_set_enum(value, static_cast<int>(priv->mode));
+            break;
+        case PROP_FRAMES_PER_STEP:
+            g_value_set_uint(value, priv->steps.frames_per_step);
+            break;
+        case PROP_TIMEOUT:
+            g_value_set_uint(value, priv->steps.timeout_ms);
+            break;
+        case PROP_ON_NO_FRAME:
+            g_value_set_enum(value, static_cast<int>(priv->steps.on_no_frame));
+            break;
+        case PROP_START_PAUSED:
+            g_value_set_boolean(value, priv->start_paused);
+            break;
         case PROP_STATS:
             g_value_take_boxed(value, make_stats(priv->stats));
             break;
@@ -211,7 +188,10 @@ static gboolean gst_wl_screencopy_src_start(GstBaseSrc* base) {
     auto* priv = self->priv;
     std::unique_lock lock(priv->mutex);
     const std::string session = priv->session;
-    const CaptureSettings settings = priv->settings;
+    CaptureSettings settings = priv->settings;
+    if (priv->mode == CaptureMode::lockstep) {
+        settings.steps = priv->steps;
+    }
     lock.unlock();
 
     reset(priv->stats);
@@ -298,35 +278,70 @@ static gboolean gst_wl_screencopy_src_query(GstBaseSrc* base, GstQuery* query) {
             return FALSE;
         }
         const CaptureLatency latency = priv->capture->latency();
-        gst_query_set_latency(query, TRUE, latency.minimum, latency.maximum);
+        gst_query_set_latency(query, priv->capture->in_steps() ? FALSE : TRUE, latency.minimum,
+                              latency.maximum);
         return TRUE;
     }
     return GST_BASE_SRC_CLASS(parent_class)->query(base, query);
 }
 
+static Result<void> inject(GstWlScreencopySrc* self, InputActions actions) {
+    auto* priv = self->priv;
+    std::lock_guard lock(priv->mutex);
+    if (!priv->capture) {
+        return fail(Fault::usage, "there is no game to send input to; start the element first");
+    }
+    return priv->capture->inject(std::move(actions));
+}
+
+/** For input that an application made: it should learn what is wrong with it. */
+static gboolean inject_or_warn(GstWlScreencopySrc* self, Result<InputActions> actions) {
+    auto injected = actions ? inject(self, std::move(*actions))
+                            : Result<void>(std::unexpected(actions.error()));
+    if (!injected) {
+        gst_element_message_full(
+            GST_ELEMENT(self), GST_MESSAGE_WARNING, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
+            g_strdup(injected.error().message.c_str()), nullptr, __FILE__, __func__, __LINE__);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean gst_wl_screencopy_src_send_input(GstWlScreencopySrc* self,
+                                                 const GstStructure* input) {
+    return inject_or_warn(self, parse_input(input));
+}
+
 static gboolean gst_wl_screencopy_src_event(GstBaseSrc* base, GstEvent* event) {
     auto* self = GST_WL_SCREENCOPY_SRC(base);
-    auto* priv = self->priv;
+    if (GST_EVENT_TYPE(event) == GST_EVENT_CUSTOM_UPSTREAM &&
+        gst_event_has_name(event, "stepscope-input")) {
+        return inject_or_warn(self, parse_input_event(gst_event_get_structure(event)));
+    }
     if (GST_EVENT_TYPE(event) != GST_EVENT_NAVIGATION) {
         return GST_BASE_SRC_CLASS(parent_class)->event(base, event);
     }
-    std::unique_lock lock(priv->mutex);
-    if (!priv->capture) {
+    InputActions actions = parse_navigation(event);
+    if (actions.empty()) {
         return FALSE;
     }
-    auto injected = priv->capture->inject(event);
-    lock.unlock();
-    if (!injected) {
+    if (auto injected = inject(self, std::move(actions)); !injected) {
         GST_INFO_OBJECT(self, "input event not injected: %s", injected.error().message.c_str());
         return FALSE;
     }
-    return *injected;
+    return TRUE;
 }
 
 static GstStateChangeReturn gst_wl_screencopy_src_change_state(GstElement* element,
                                                                GstStateChange transition) {
     auto* priv = GST_WL_SCREENCOPY_SRC(element)->priv;
-    if (transition == GST_STATE_CHANGE_PLAYING_TO_PAUSED) {
+    const bool live = gst_base_src_is_live(GST_BASE_SRC(element)) != FALSE;
+    if (transition == GST_STATE_CHANGE_READY_TO_PAUSED) {
+        std::lock_guard lock(priv->mutex);
+        // With start-paused the base class must not wait for a first buffer either.
+        gst_base_src_set_live(GST_BASE_SRC(element),
+                              priv->mode == CaptureMode::live || priv->start_paused);
+    } else if (transition == GST_STATE_CHANGE_PLAYING_TO_PAUSED && live) {
         std::lock_guard lock(priv->mutex);
         priv->pausing = true;
         if (priv->capture) {
@@ -347,93 +362,6 @@ static GstFlowReturn gst_wl_screencopy_src_create(GstPushSrc* push, GstBuffer** 
     return GST_WL_SCREENCOPY_SRC(push)->priv->capture->create(buffer);
 }
 
-static void install_properties(GObjectClass* object_class) {
-    constexpr auto kReady = static_cast<GParamFlags>(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS |
-                                                     GST_PARAM_MUTABLE_READY);
-    constexpr auto kPlaying = static_cast<GParamFlags>(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS |
-                                                       GST_PARAM_MUTABLE_PLAYING);
-
-    /**
-     * GstWlScreencopySrc:session:
-     *
-     * Name of the session to capture. Unset: the value of the environment variable
-     * STEPSCOPE_SESSION, else the only session that runs.
-     *
-     * Since: 0.1
-     */
-    g_object_class_install_property(
-        object_class, PROP_SESSION,
-        g_param_spec_string("session", "Session",
-                            "Name of the session to capture (unset = $STEPSCOPE_SESSION, else the "
-                            "only one that runs)",
-                            nullptr, kReady));
-
-    /**
-     * GstWlScreencopySrc:cursor:
-     *
-     * Whether the game's cursor is in the picture.
-     *
-     * Since: 0.1
-     */
-    g_object_class_install_property(
-        object_class, PROP_CURSOR,
-        g_param_spec_enum("cursor", "Cursor", "Whether the game's cursor is in the picture",
-                          cursor_type(), static_cast<int>(CursorMode::hidden), kPlaying));
-
-    /**
-     * GstWlScreencopySrc:zero-copy:
-     *
-     * What to do about pictures that the compositor could not pass through.
-     *
-     * Since: 0.1
-     */
-    g_object_class_install_property(
-        object_class, PROP_ZERO_COPY,
-        g_param_spec_enum("zero-copy", "Zero copy",
-                          "What to do about pictures that the compositor could not pass through",
-                          zero_copy_type(), static_cast<int>(ZeroCopy::prefer), kReady));
-
-    /**
-     * GstWlScreencopySrc:max-buffers:
-     *
-     * Frames that may be in flight downstream. Once as many are held, the session keeps its newest
-     * picture back until one is let go. Sinks hold their last buffer: with 1, set
-     * enable-last-sample=false on them.
-     *
-     * Since: 0.1
-     */
-    g_object_class_install_property(
-        object_class, PROP_MAX_BUFFERS,
-        g_param_spec_uint("max-buffers", "Maximum buffers",
-                          "Frames that may be held downstream at a time (frames)", 1,
-                          kMaxMaxBuffers, kDefaultMaxBuffers, kReady));
-
-    /**
-     * GstWlScreencopySrc:stats:
-     *
-     * Counters since the start of the capture, all of type #guint64:
-     *
-     * * `frames`: buffers pushed, repeated ones included
-     * * `passed-through`, `composed`, `copied`: how the pictures of those that were not repeated
-     * got into their memory
-     * * `dropped`: pictures of the game that were not pushed
-     * * `repeated`: buffers that repeat the one before, for a constant frame rate
-     * * `imports`: memories made; consumers see no others
-     *
-     * Since: 0.1
-     */
-    g_object_class_install_property(
-        object_class, PROP_STATS,
-        g_param_spec_boxed("stats", "Statistics",
-                           "Counters since the start of the capture: frames, passed-through, "
-                           "composed, copied, dropped, repeated, imports",
-                           GST_TYPE_STRUCTURE,
-                           static_cast<GParamFlags>(G_PARAM_READABLE | G_PARAM_STATIC_STRINGS)));
-
-    gst_type_mark_as_plugin_api(cursor_type(), static_cast<GstPluginAPIFlags>(0));
-    gst_type_mark_as_plugin_api(zero_copy_type(), static_cast<GstPluginAPIFlags>(0));
-}
-
 static void gst_wl_screencopy_src_class_init(GstWlScreencopySrcClass* klass) {
     auto* object_class = G_OBJECT_CLASS(klass);
     auto* element_class = GST_ELEMENT_CLASS(klass);
@@ -443,7 +371,32 @@ static void gst_wl_screencopy_src_class_init(GstWlScreencopySrcClass* klass) {
     object_class->finalize = gst_wl_screencopy_src_finalize;
     object_class->set_property = gst_wl_screencopy_src_set_property;
     object_class->get_property = gst_wl_screencopy_src_get_property;
-    install_properties(object_class);
+    install_capture_properties(object_class);
+
+    /**
+     * GstWlScreencopySrc::send-input:
+     * @input: a #GstStructure that says what to do
+     *
+     * Sends input to the game; in lock-step it arrives with the step that begins next. The
+     * structure is one of
+     *
+     * * `key`: `key` (string, name of an X keysym), `pressed` (boolean)
+     * * `pointer-motion`: `x`, `y` (double, pixels of the picture)
+     * * `pointer-relative`: `dx`, `dy` (double, pixels)
+     * * `button`: `button` (uint: 1 left, 2 middle, 3 right, 4 to 7 wheel, 8 and 9 side), `pressed`
+     * * `axis`: `dx`, `dy` (double, clicks of a wheel; positive is right and up)
+     *
+     * The upstream event `stepscope-input` (%GST_EVENT_CUSTOM_UPSTREAM) does the same; its
+     * structure names the kind of input in the field `type`.
+     *
+     * Returns: %FALSE, with a warning message, if that is no input or the session can't do it
+     *
+     * Since: 0.1
+     */
+    g_signal_new_class_handler("send-input", G_TYPE_FROM_CLASS(klass),
+                               static_cast<GSignalFlags>(G_SIGNAL_RUN_LAST | G_SIGNAL_ACTION),
+                               G_CALLBACK(gst_wl_screencopy_src_send_input), nullptr, nullptr,
+                               nullptr, G_TYPE_BOOLEAN, 1, GST_TYPE_STRUCTURE);
 
     GstPtr<GstCaps> caps = picture_template_caps();
     gst_element_class_add_pad_template(

@@ -21,6 +21,12 @@ constexpr uint32_t kSubpixels = 256;
 /** What a click of a wheel is in wl_pointer.axis, by custom. */
 constexpr double kAxisPerClick = 15;
 
+/** More pixels than that at a time do not fit into the protocol's numbers. */
+constexpr double kMaxRelative = 1'000'000;
+
+constexpr int kFirstButton = 1;
+constexpr int kLastButton = 9;
+
 uint32_t now_ms() {
     return static_cast<uint32_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
                                      std::chrono::steady_clock::now().time_since_epoch())
@@ -55,15 +61,21 @@ Result<std::unique_ptr<InputInjector>> InputInjector::create(
     }
     std::unique_ptr<InputInjector> injector(new InputInjector(std::move(control)));
     injector->keys_ = std::move(*keys);
-    ControlClient& client = *injector->control_;
-    injector->keyboard_ = zwp_virtual_keyboard_manager_v1_create_virtual_keyboard(
-        client.keyboard_manager(), client.seat());
-    if (auto sent = injector->send_keymap(); !sent) {
-        return std::unexpected(sent.error());
-    }
-    injector->pointer_ = zwlr_virtual_pointer_manager_v1_create_virtual_pointer(
-        client.pointer_manager(), client.seat());
     return injector;
+}
+
+Result<void> InputInjector::open() {
+    if (pointer_ != nullptr) {
+        return {};
+    }
+    keyboard_ = zwp_virtual_keyboard_manager_v1_create_virtual_keyboard(
+        control_->keyboard_manager(), control_->seat());
+    if (auto sent = send_keymap(); !sent) {
+        return sent;
+    }
+    pointer_ = zwlr_virtual_pointer_manager_v1_create_virtual_pointer(control_->pointer_manager(),
+                                                                      control_->seat());
+    return {};
 }
 
 InputInjector::~InputInjector() {
@@ -97,6 +109,37 @@ Result<void> InputInjector::send_keymap() {
     }
     zwp_virtual_keyboard_v1_keymap(keyboard_, WL_KEYBOARD_KEYMAP_FORMAT_XKB_V1, fd.get(),
                                    static_cast<uint32_t>(size));
+    return {};
+}
+
+Result<void> InputInjector::check(const InputAction& action) const {
+    if (const auto* key = std::get_if<KeyAction>(&action)) {
+        return keys_->check(key->keysym);
+    }
+    if (const auto* button = std::get_if<ButtonAction>(&action);
+        button != nullptr && (button->number < kFirstButton || button->number > kLastButton)) {
+        return fail(Fault::usage, std::format("there is no button {}; expected {} to {}",
+                                              button->number, kFirstButton, kLastButton));
+    }
+    return {};
+}
+
+Result<void> InputInjector::apply(const InputAction& action, uint32_t width, uint32_t height) {
+    if (auto opened = open(); !opened) {
+        return opened;
+    }
+    if (const auto* stroke = std::get_if<KeyAction>(&action)) {
+        return key(stroke->keysym, stroke->pressed);
+    }
+    if (const auto* position = std::get_if<MoveAction>(&action)) {
+        move(position->x, position->y, width, height);
+    } else if (const auto* motion = std::get_if<RelativeMoveAction>(&action)) {
+        move_by(motion->dx, motion->dy);
+    } else if (const auto* click = std::get_if<ButtonAction>(&action)) {
+        return button(click->number, click->pressed);
+    } else if (const auto* wheel = std::get_if<ScrollAction>(&action)) {
+        scroll(wheel->right, wheel->up);
+    }
     return {};
 }
 
@@ -134,6 +177,14 @@ void InputInjector::move(double x, double y, uint32_t width, uint32_t height) {
     zwlr_virtual_pointer_v1_frame(pointer_);
 }
 
+void InputInjector::move_by(double dx, double dy) {
+    auto fixed = [](double pixels) {
+        return wl_fixed_from_double(std::clamp(pixels, -kMaxRelative, kMaxRelative));
+    };
+    zwlr_virtual_pointer_v1_motion(pointer_, now_ms(), fixed(dx), fixed(dy));
+    zwlr_virtual_pointer_v1_frame(pointer_);
+}
+
 Result<void> InputInjector::button(int number, bool down) {
     uint32_t code = 0;
     switch (number) {
@@ -163,8 +214,7 @@ Result<void> InputInjector::button(int number, bool down) {
             code = BTN_EXTRA;
             break;
         default:
-            return fail(Fault::usage,
-                        std::format("there is no button {}; expected 1 to 9", number));
+            return check(ButtonAction{number, down});
     }
     if (down ? !buttons_.insert(code).second : buttons_.erase(code) == 0) {
         return {};

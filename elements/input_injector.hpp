@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "control_client.hpp"
+#include "input_action.hpp"
 #include "key_map.hpp"
 
 struct zwp_virtual_keyboard_v1;
@@ -14,9 +15,9 @@ struct zwlr_virtual_pointer_v1;
 namespace stepscope {
 
 /**
- * A virtual keyboard and pointer of a session. Requests go out with the next flush. Keys and
- * buttons that are down are let go when it is destroyed, so that none gets stuck in the game.
- * One thread at a time.
+ * A virtual keyboard and pointer of a session, which the session sees with the first input.
+ * Requests go out with the next flush. Keys and buttons that are down are let go when it is
+ * destroyed, so that none gets stuck in the game. One thread at a time.
  */
 class InputInjector {
 public:
@@ -25,22 +26,20 @@ public:
     InputInjector(const InputInjector&) = delete;
     InputInjector& operator=(const InputInjector&) = delete;
 
-    /** `keysym` is the name of an X keysym such as "Up", "a" or "space". */
-    Result<void> key(std::string_view keysym, bool down);
+    /** An error where apply() would fail because of what the action asks for. */
+    Result<void> check(const InputAction& action) const;
 
-    /** Position in a picture of the given size; what lies outside goes to its edge. */
-    void move(double x, double y, uint32_t width, uint32_t height);
-
-    /** Buttons as X counts them: 1 left, 2 middle, 3 right, 4 to 7 wheel, 8 side, 9 extra. */
-    Result<void> button(int number, bool down);
-
-    /** Clicks of a wheel: positive is right and up (away from the user). */
-    void scroll(double right, double up);
-
-    void flush() { control_->flush(); }
+    /** Positions are in a picture of the given size; what lies outside goes to its edge. */
+    Result<void> apply(const InputAction& action, uint32_t width, uint32_t height);
 
 private:
     explicit InputInjector(std::shared_ptr<ControlClient> control);
+    Result<void> open();
+    Result<void> key(std::string_view keysym, bool down);
+    void move(double x, double y, uint32_t width, uint32_t height);
+    void move_by(double dx, double dy);
+    Result<void> button(int number, bool down);
+    void scroll(double right, double up);
     Result<void> send_keymap();
     void send_key(const KeyStroke& stroke, bool down);
     void send_modifiers(const KeyModifiers& modifiers);

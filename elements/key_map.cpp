@@ -102,6 +102,13 @@ KeyModifiers KeyMap::modifiers() const {
     return now;
 }
 
+Result<void> KeyMap::check(std::string_view keysym) const {
+    if (auto found = find(keysym); !found) {
+        return std::unexpected(found.error());
+    }
+    return {};
+}
+
 Result<std::optional<KeyStroke>> KeyMap::press(std::string_view keysym) {
     auto position = find(keysym);
     if (!position) {

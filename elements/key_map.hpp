@@ -43,7 +43,9 @@ public:
     /** The keymap's text, for the compositor. */
     const std::string& text() const { return text_; }
 
-    /** An error for a name that no key produces; nothing for a key that is down already. */
+    /** An error for a name that no key produces. */
+    Result<void> check(std::string_view keysym) const;
+    /** The same error; nothing for a key that is down already. */
     Result<std::optional<KeyStroke>> press(std::string_view keysym);
     /** Nothing for a key that is not down. */
     Result<std::optional<KeyStroke>> release(std::string_view keysym);

@@ -7,6 +7,16 @@ namespace {
 /** Sides that the protocol allows for an output. */
 constexpr int kMinSide = 16;
 constexpr int kMaxSide = 16384;
+/** Longest step of the protocol. */
+constexpr int kMaxStepSeconds = 3600;
+
+/** The rate of a structure in which it is fixed. */
+RefreshRate rate_of(const GstStructure* structure) {
+    int numerator = 0;
+    int denominator = 1;
+    gst_structure_get_fraction(structure, "framerate", &numerator, &denominator);
+    return {static_cast<uint32_t>(numerator), static_cast<uint32_t>(denominator)};
+}
 
 void fixate_rate(GstStructure* structure, const RefreshRate& session) {
     GValue every_commit = G_VALUE_INIT;
@@ -27,6 +37,13 @@ void fixate_rate(GstStructure* structure, const RefreshRate& session) {
 
 }  // namespace
 
+GstPtr<GstCaps> with_step_rates(GstPtr<GstCaps> caps) {
+    GstPtr<GstCaps> stepped(gst_caps_make_writable(caps.release()));
+    gst_caps_set_simple(stepped.get(), "framerate", GST_TYPE_FRACTION_RANGE, 1, kMaxStepSeconds,
+                        static_cast<int>(kMaxRefreshHertz), 1, nullptr);
+    return stepped;
+}
+
 Negotiation negotiate_caps(const GstCaps* peer, const GstCaps* offered,
                            const RefreshRate& session) {
     Negotiation result;
@@ -38,6 +55,7 @@ Negotiation negotiate_caps(const GstCaps* peer, const GstCaps* offered,
         fixate_rate(gst_caps_get_structure(common.get(), 0), session);
         common.reset(gst_caps_fixate(common.release()));
         result.outcome = Negotiation::Outcome::agreed;
+        result.rate = rate_of(gst_caps_get_structure(common.get(), 0));
         result.caps = std::move(common);
         return result;
     }
@@ -61,6 +79,8 @@ Negotiation negotiate_caps(const GstCaps* peer, const GstCaps* offered,
     if (width < kMinSide || width > kMaxSide || height < kMinSide || height > kMaxSide) {
         return result;
     }
+    fixate_rate(wanted, session);
+    result.rate = rate_of(wanted);
     result.outcome = Negotiation::Outcome::other_size;
     result.width = static_cast<uint32_t>(width);
     result.height = static_cast<uint32_t>(height);

@@ -15,14 +15,19 @@ struct Negotiation {
     };
     Outcome outcome = Outcome::impossible;
     GstPtr<GstCaps> caps;
+    RefreshRate rate{0, 1};  // unless impossible
     uint32_t width = 0;
     uint32_t height = 0;
 };
 
+/** The same caps with every rate that steps can have: there is one, and a step is an hour at most.
+ */
+GstPtr<GstCaps> with_step_rates(GstPtr<GstCaps> caps);
+
 /**
- * Finds caps for `offered`, which has one size and any rate, among what the peer accepts. Where the
- * peer leaves the rate open it becomes 0/1 (every commit); where it demands one within a range,
- * the nearest to the session's.
+ * Finds caps for `offered`, which has one size and any rate, among what the peer accepts. Where
+ * the rate may be 0/1 (every commit) it becomes that, else the nearest to the session's, or to 60/1
+ * if the session has none.
  */
 Negotiation negotiate_caps(const GstCaps* peer, const GstCaps* offered, const RefreshRate& session);
 

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "screencopy_capture.hpp"
 
-#include <gst/allocators/gstdmabuf.h>
 #include <gst/stepscope/stepscope.h>
 
 #include <algorithm>
 #include <format>
 
 #include "gst/element_error.hpp"
-#include "navigation.hpp"
 #include "negotiation.hpp"
 
 GST_DEBUG_CATEGORY_EXTERN(gst_wl_screencopy_src_debug);
@@ -23,8 +21,6 @@ using Clock = ControlClient::Clock;
 constexpr std::chrono::seconds kConnectTimeout{5};
 /** How long a stop waits for the compositor to read the last input. */
 constexpr std::chrono::milliseconds kStopTimeout{500};
-/** How long a session may take to show its game in another size. */
-constexpr std::chrono::seconds kSizeTimeout{5};
 /** How long a starting game may take until its pictures pass through. */
 constexpr std::chrono::seconds kRequireGrace{3};
 
@@ -47,8 +43,9 @@ const char* nick_of(SessionEnd::How how) {
 }  // namespace
 
 void reset(CaptureStats& stats) {
-    for (auto* counter : {&stats.frames, &stats.passed_through, &stats.composed, &stats.copied,
-                          &stats.dropped, &stats.repeated, &stats.imports}) {
+    for (auto* counter :
+         {&stats.frames, &stats.passed_through, &stats.composed, &stats.copied, &stats.dropped,
+          &stats.repeated, &stats.imports, &stats.steps, &stats.no_frame_steps}) {
         *counter = 0;
     }
 }
@@ -60,6 +57,7 @@ ScreencopyCapture::ScreencopyCapture(GstBaseSrc* element, std::shared_ptr<Contro
       settings_(settings),
       stats_(stats),
       stream_(control_, settings.cursor, settings.max_buffers, stats),
+      input_(control_, settings.steps.has_value()),
       // A clock may keep the callback a while longer than this object; not the connection.
       ticks_([weak = std::weak_ptr<ControlClient>(control_)] {
           if (auto locked = weak.lock()) {
@@ -68,8 +66,10 @@ ScreencopyCapture::ScreencopyCapture(GstBaseSrc* element, std::shared_ptr<Contro
       }) {}
 
 ScreencopyCapture::~ScreencopyCapture() {
-    if (injector_) {
-        injector_.reset();
+    if (steps_) {
+        steps_->client.reset();
+    }
+    if (input_.end()) {
         // A compositor throws away what it has not read when a connection closes: let it read that
         // keys and buttons are up. If it does not answer, nothing can be done.
         static_cast<void>(control_->roundtrip(kStopTimeout));
@@ -89,8 +89,22 @@ Result<std::unique_ptr<ScreencopyCapture>> ScreencopyCapture::connect(
     }
     GST_INFO_OBJECT(element, "connected to session '%s' (pid %d)", found->name.c_str(),
                     static_cast<int>(found->pid));
-    return std::unique_ptr<ScreencopyCapture>(
+    std::unique_ptr<StepClient> stepper;
+    if (settings.steps) {
+        auto created = StepClient::create(*control, kConnectTimeout);
+        if (!created) {
+            return std::unexpected(created.error());
+        }
+        stepper = std::move(*created);
+    }
+    std::unique_ptr<ScreencopyCapture> capture(
         new ScreencopyCapture(element, std::move(*control), settings, stats));
+    if (stepper) {
+        capture->steps_ = std::make_unique<Steps>();
+        capture->steps_->settings = *settings.steps;
+        capture->steps_->client = std::move(stepper);
+    }
+    return capture;
 }
 
 void ScreencopyCapture::set_flushing(bool flushing) {
@@ -109,15 +123,24 @@ void ScreencopyCapture::set_peer_reads_video_meta(bool reads) {
 }
 
 GstPtr<GstCaps> ScreencopyCapture::caps() const {
-    std::lock_guard lock(mutex_);
-    if (format_) {
-        return picture_caps(*format_, settings_.zero_copy == ZeroCopy::off);
+    GstPtr<GstCaps> all;
+    {
+        std::lock_guard lock(mutex_);
+        if (format_) {
+            all = picture_caps(*format_, settings_.zero_copy == ZeroCopy::off);
+        }
     }
-    const SessionState state = control_->state();
-    return sized_template_caps(state.width, state.height);
+    if (!all) {
+        const SessionState state = control_->state();
+        all = sized_template_caps(state.width, state.height);
+    }
+    return settings_.steps ? with_step_rates(std::move(all)) : std::move(all);
 }
 
 CaptureLatency ScreencopyCapture::latency() const {
+    if (settings_.steps) {
+        return {0, GST_CLOCK_TIME_NONE};
+    }
     std::lock_guard lock(mutex_);
     const GstClockTime period = period_of(rate_.unlimited() ? control_->refresh() : rate_);
     if (period == 0) {
@@ -138,112 +161,28 @@ void ScreencopyCapture::post_latency_change() {
     gst_element_post_message(element(), gst_message_new_latency(GST_OBJECT(element_)));
 }
 
-Result<bool> ScreencopyCapture::inject(GstEvent* event) {
-    std::lock_guard lock(mutex_);
-    if (!injector_) {
-        auto created = InputInjector::create(control_);
-        if (!created) {
-            return std::unexpected(created.error());
+Result<void> ScreencopyCapture::inject(InputActions actions) {
+    const auto [width, height] = picture_size();
+    return input_.take(std::move(actions), width, height);
+}
+
+std::pair<uint32_t, uint32_t> ScreencopyCapture::picture_size() const {
+    {
+        std::lock_guard lock(mutex_);
+        if (format_) {
+            return {format_->width, format_->height};
         }
-        injector_ = std::move(*created);
-    }
-    if (format_) {
-        return inject_navigation(*injector_, event, format_->width, format_->height);
     }
     const SessionState state = control_->state();
-    return inject_navigation(*injector_, event, state.width, state.height);
+    return {state.width, state.height};
 }
-
-// --- negotiation ---------------------------------------------------------------------------------
-
-bool ScreencopyCapture::negotiate() {
-    std::optional<PictureFormat> format;
-    {
-        std::lock_guard lock(mutex_);
-        format = format_;
-    }
-    GstPtr<GstCaps> offered = caps();
-    GstPtr<GstCaps> everything = picture_template_caps();
-    GstPtr<GstCaps> peer(gst_pad_peer_query_caps(GST_BASE_SRC_PAD(element_), everything.get()));
-    Negotiation found = negotiate_caps(peer.get(), offered.get(), control_->refresh());
-    switch (found.outcome) {
-        case Negotiation::Outcome::other_size:
-            forget_agreement();
-            ask_for_size(found.width, found.height);
-            return true;
-        case Negotiation::Outcome::agreed:
-            if (!format) {
-                return true;  // caps need the first frame's format
-            }
-            // Before the caps are set: set_caps() looks at it.
-            agreed_ = format;
-            wanted_size_ = {0, 0};
-            size_deadline_.reset();
-            if (!gst_base_src_set_caps(element_, found.caps.get())) {
-                agreed_.reset();
-                return false;
-            }
-            return true;
-        case Negotiation::Outcome::impossible:
-            break;
-    }
-    if (!format) {
-        return true;  // the first frame may be of a format that downstream accepts
-    }
-    GstPtr<char> ours(gst_caps_to_string(offered.get()));
-    GstPtr<char> theirs(gst_caps_to_string(peer.get()));
-    post_error(
-        element(), GST_CORE_ERROR, GST_CORE_ERROR_NEGOTIATION,
-        std::format("downstream accepts none of what the session has: it has {}, accepted is "
-                    "{}; insert videoconvert, or glupload for DMA-BUF memory",
-                    gst_caps_is_empty(offered.get()) ? "a format that can't be mapped" : ours.get(),
-                    theirs.get()));
-    return false;
-}
-
-bool ScreencopyCapture::set_caps(const GstCaps* caps) {
-    const GstStructure* structure = gst_caps_get_structure(caps, 0);
-    int numerator = 0;
-    int denominator = 1;
-    gst_structure_get_fraction(structure, "framerate", &numerator, &denominator);
-    {
-        std::lock_guard lock(mutex_);
-        rate_ = {static_cast<uint32_t>(numerator), static_cast<uint32_t>(denominator)};
-    }
-    plain_memory_ =
-        !gst_caps_features_contains(gst_caps_get_features(caps, 0), GST_CAPS_FEATURE_MEMORY_DMABUF);
-    if (plain_memory_ && !gst_video_info_from_caps(&info_, caps)) {
-        return false;
-    }
-    agreed_caps_.reset(gst_caps_copy(caps));
-    copier_.reset();
-    last_.reset();
-    ticks_.stop();
-    post_latency_change();
-    return true;
-}
-
-void ScreencopyCapture::forget_agreement() {
-    agreed_.reset();
-    copier_.reset();
-    last_.reset();
-    ticks_.stop();
-}
-
-void ScreencopyCapture::ask_for_size(uint32_t width, uint32_t height) {
-    if (wanted_size_ == std::pair(width, height)) {
-        return;
-    }
-    GST_INFO_OBJECT(element_, "asking the session for %ux%u", width, height);
-    wanted_size_ = {width, height};
-    size_deadline_ = Clock::now() + kSizeTimeout;
-    control_->set_output_size(width, height);
-}
-
-// --- frames --------------------------------------------------------------------------------------
 
 GstFlowReturn ScreencopyCapture::create(GstBuffer** buffer) {
     begin();
+    return steps_ ? create_step(buffer) : create_live(buffer);
+}
+
+GstFlowReturn ScreencopyCapture::create_live(GstBuffer** buffer) {
     // What came while downstream worked, so that old frames are not taken for the newest.
     Result<void> connection = control_->wait(Clock::now());
     for (;;) {
@@ -264,8 +203,11 @@ GstFlowReturn ScreencopyCapture::create(GstBuffer** buffer) {
         const bool tick = ticks_.running() && ticks_.due();
         if (!ticks_.running() || tick || ending) {
             if (auto frame = ticks_.running() ? stream_.take_newest() : stream_.take_oldest()) {
-                switch (make_buffer(*frame, buffer)) {
+                GstPtr<GstBuffer> made;
+                switch (make_buffer(*frame, made)) {
                     case Fate::push:
+                        stamp(made.get(), frame->info.time_ns);
+                        *buffer = made.release();
                         return GST_FLOW_OK;
                     case Fate::skip:
                         ++stats_.dropped;
@@ -299,6 +241,15 @@ void ScreencopyCapture::begin() {
     if (settings_.zero_copy == ZeroCopy::require) {
         require_deadline_ = Clock::now() + kRequireGrace;
     }
+    if (steps_) {
+        const bool keeps_last = steps_->settings.on_no_frame == OnNoFrame::repeat;
+        for (bool extra : {keeps_last, steps_->settings.frames_per_step > 1}) {
+            if (extra) {
+                stream_.add_credit();
+            }
+        }
+        stream_.wake_on_release();
+    }
     stream_.start();
 }
 
@@ -320,57 +271,8 @@ ScreencopyCapture::Fate ScreencopyCapture::admit(const CapturedFrame& frame) {
     return within_deadlines() ? Fate::skip : Fate::error;
 }
 
-bool ScreencopyCapture::within_deadlines() {
-    const auto now = Clock::now();
-    if (refused_ && (!require_deadline_ || now >= *require_deadline_)) {
-        post_error(element(), GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
-                   std::format("zero-copy=require, but a picture did not pass through: {}",
-                               explain(*refused_)));
-        return false;
-    }
-    if (size_deadline_ && now >= *size_deadline_) {
-        const SessionState state = control_->state();
-        post_error(element(), GST_CORE_ERROR, GST_CORE_ERROR_NEGOTIATION,
-                   std::format("downstream wants pictures of {}x{}, but session '{}' still shows "
-                               "{}x{}; insert videoscale, or start the session with that size",
-                               wanted_size_.first, wanted_size_.second, control_->name(),
-                               format_ ? format_->width : state.width,
-                               format_ ? format_->height : state.height));
-        return false;
-    }
-    return true;
-}
-
-std::optional<Clock::time_point> ScreencopyCapture::next_deadline() const {
-    std::optional<Clock::time_point> next = size_deadline_;
-    if (refused_ && require_deadline_ && (!next || *require_deadline_ < *next)) {
-        next = require_deadline_;
-    }
-    return next;
-}
-
-ScreencopyCapture::Fate ScreencopyCapture::agree_on(const CapturedFrame& frame) {
-    if (agreed_ == frame.format()) {
-        return Fate::push;
-    }
-    const bool known = format_.has_value();
-    {
-        std::lock_guard lock(mutex_);
-        format_ = frame.format();
-    }
-    forget_agreement();
-    if (!gst_base_src_negotiate(element_)) {
-        return flushing_ ? Fate::flushing : Fate::error;
-    }
-    if (!agreed_) {
-        return Fate::skip;  // the session was asked for another size
-    }
-    discontinuity_ = known;
-    return Fate::push;
-}
-
 ScreencopyCapture::Fate ScreencopyCapture::make_buffer(const CapturedFrame& frame,
-                                                       GstBuffer** buffer) {
+                                                       GstPtr<GstBuffer>& made) {
     if (Fate fate = admit(frame); fate != Fate::push) {
         return fate;
     }
@@ -379,7 +281,6 @@ ScreencopyCapture::Fate ScreencopyCapture::make_buffer(const CapturedFrame& fram
     }
     const bool odd_layout =
         plain_memory_ && !peer_reads_video_meta_ && !has_default_layout(frame, info_);
-    GstPtr<GstBuffer> made;
     if (settings_.zero_copy == ZeroCopy::off ||
         (odd_layout && settings_.zero_copy == ZeroCopy::prefer)) {
         if (!copier_) {
@@ -412,8 +313,6 @@ ScreencopyCapture::Fate ScreencopyCapture::make_buffer(const CapturedFrame& fram
         GST_BUFFER_FLAG_SET(made.get(), GST_BUFFER_FLAG_DISCONT);
         discontinuity_ = false;
     }
-    stamp(made.get(), frame.info.time_ns);
-    *buffer = made.release();
     return Fate::push;
 }
 
@@ -501,16 +400,21 @@ void ScreencopyCapture::announce_path(const CapturedFrame& frame) {
 GstFlowReturn ScreencopyCapture::finish(const Result<void>& connection) {
     if (const auto end = control_->end()) {
         GST_INFO_OBJECT(element_, "the game %s (%u)", nick_of(end->how), end->value);
-        gst_element_post_message(
-            element(),
-            gst_message_new_element(
-                GST_OBJECT(element_),
-                gst_structure_new("stepscope-ended", "how", G_TYPE_STRING, nick_of(end->how),
-                                  "value", G_TYPE_UINT, end->value, nullptr)));
+        post_ended(*end, "");
         return GST_FLOW_EOS;
     }
     post_error(element(), connection.error());
     return GST_FLOW_ERROR;
+}
+
+void ScreencopyCapture::post_ended(const SessionEnd& end, const std::string& message) {
+    GstStructure* facts =
+        gst_structure_new("stepscope-ended", "how", G_TYPE_STRING, nick_of(end.how), "value",
+                          G_TYPE_UINT, end.value, nullptr);
+    if (!message.empty()) {
+        gst_structure_set(facts, "message", G_TYPE_STRING, message.c_str(), nullptr);
+    }
+    gst_element_post_message(element(), gst_message_new_element(GST_OBJECT(element_), facts));
 }
 
 }  // namespace stepscope

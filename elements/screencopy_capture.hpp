@@ -12,16 +12,28 @@
 #include "capture_stream.hpp"
 #include "frame_buffer.hpp"
 #include "frame_timing.hpp"
-#include "input_injector.hpp"
+#include "game_input.hpp"
+#include "step_client.hpp"
+#include "step_timeline.hpp"
 
 namespace stepscope {
 
 enum class ZeroCopy { require, prefer, off };
 
+/** What to push for steps that showed no new picture. */
+enum class OnNoFrame { repeat, skip, error };
+
+struct StepSettings {
+    uint32_t frames_per_step = 1;
+    uint32_t timeout_ms = 10'000;  // of wall time for each step; 0: none
+    OnNoFrame on_no_frame = OnNoFrame::repeat;
+};
+
 struct CaptureSettings {
     CursorMode cursor = CursorMode::hidden;
     ZeroCopy zero_copy = ZeroCopy::prefer;
     uint32_t max_buffers = 4;
+    std::optional<StepSettings> steps;  // lock-step
 };
 
 struct CaptureLatency {
@@ -32,8 +44,8 @@ struct CaptureLatency {
 void reset(CaptureStats& stats);
 
 /**
- * What wlscreencopysrc does between start and stop: it pulls frames from a session and makes the
- * element's buffers of them.
+ * What wlscreencopysrc does between start and stop: it pulls frames from a session, or steps it,
+ * and makes the element's buffers of them.
  *
  * create(), negotiate(), set_caps() and set_peer_reads_video_meta() are for the streaming thread;
  * the other methods for any, as long as the object exists.
@@ -63,8 +75,9 @@ public:
     void set_cursor(CursorMode mode) { stream_.set_cursor(mode); }
     GstPtr<GstCaps> caps() const;
     CaptureLatency latency() const;
-    /** False for events that are not for a game. */
-    Result<bool> inject(GstEvent* event);
+    /** Takes one input event for the game. */
+    Result<void> inject(InputActions actions);
+    bool in_steps() const { return steps_ != nullptr; }
 
 private:
     /** What became of a frame. */
@@ -75,9 +88,10 @@ private:
 
     GstElement* element() const { return GST_ELEMENT(element_); }
     void begin();
+    GstFlowReturn create_live(GstBuffer** buffer);
     Fate admit(const CapturedFrame& frame);
     Fate agree_on(const CapturedFrame& frame);
-    Fate make_buffer(const CapturedFrame& frame, GstBuffer** buffer);
+    Fate make_buffer(const CapturedFrame& frame, GstPtr<GstBuffer>& buffer);
     void stamp(GstBuffer* buffer, uint64_t monotonic_ns);
     void start_ticks();
     void forget_agreement();
@@ -87,7 +101,21 @@ private:
     bool within_deadlines();
     std::optional<ControlClient::Clock::time_point> next_deadline() const;
     GstFlowReturn finish(const Result<void>& connection);
+    void post_ended(const SessionEnd& end, const std::string& message);
     void post_latency_change();
+    std::pair<uint32_t, uint32_t> picture_size() const;
+
+    // Lock-step, in screencopy_steps.cpp:
+    GstFlowReturn create_step(GstBuffer** buffer);
+    void set_step_rate(const RefreshRate& agreed);
+    void begin_step();
+    Fate take_answer(const StepAnswer& answer, GstBuffer** buffer);
+    void take_picture(const StepAnswer& answer);
+    Fate finish_group(const StepAnswer& answer, GstBuffer** buffer);
+    void stamp_step(GstBuffer* buffer, const StepAnswer& answer, bool repeated);
+    bool within_step_deadline();
+    GstFlowReturn finish_steps(const Result<void>& connection);
+    std::optional<ControlClient::Clock::time_point> next_step_deadline() const;
 
     GstBaseSrc* const element_;  // borrowed: it owns this
     const std::shared_ptr<ControlClient> control_;
@@ -99,11 +127,11 @@ private:
     std::atomic<bool> paused_ = false;
     std::atomic<bool> resumed_ = true;
 
-    mutable std::mutex mutex_;             // guards the next four
+    mutable std::mutex mutex_;             // guards the next three
     std::optional<PictureFormat> format_;  // of the newest frame
     RefreshRate rate_{0, 1};               // negotiated; unlimited: every commit
     CaptureLatency posted_latency_;
-    std::unique_ptr<InputInjector> injector_;  // made when first used
+    GameInput input_;
 
     // Of the streaming thread:
     bool begun_ = false;
@@ -128,6 +156,21 @@ private:
     bool discontinuity_ = false;
     GstClockTime last_pts_ = 0;
     uint64_t offset_ = 0;
+
+    /** Of lock-step. */
+    struct Steps {
+        StepSettings settings;
+        std::unique_ptr<StepClient> client;
+        StepTimeline timeline;
+        uint32_t taken = 0;                    // of the steps that make one buffer
+        std::optional<CapturedFrame> picture;  // of these steps
+        bool picture_is_new = false;           // none of the steps before showed it
+        bool game_shown = false;               // the game has shown a picture
+        uint64_t input_sequence = 0;           // events sent before the open step
+        ControlClient::Clock::time_point answer_deadline;
+        std::optional<StepAnswer> ended;  // the answer that was the last
+    };
+    std::unique_ptr<Steps> steps_;
 };
 
 }  // namespace stepscope

@@ -2,7 +2,9 @@
 """Records a game for some seconds: `./run demo`.
 
 Starts the compositor with the game, waits until it accepts captures, records its frames as H.264
-in MP4, and ends with a table of what the frames cost. Needs the built tree in the environment
+in MP4, and ends with a table of what the frames cost. With --lockstep the game's time stands still
+but for the step of each frame: it waits for the encoder, and the file has every frame at exact
+intervals. Needs the built tree in the environment
 (`./run shell` has it); `./run demo` sees to that.
 """
 
@@ -36,7 +38,18 @@ READY_TIMEOUT = 30  # seconds until the compositor must accept captures
 FIRST_FRAME_TIMEOUT = 30
 FINISH_TIMEOUT = 30
 WALK_KEY = "Up"
-COUNTERS = ("frames", "passed-through", "composed", "copied", "dropped", "repeated", "imports")
+COUNTERS = (
+    "frames",
+    "passed-through",
+    "composed",
+    "copied",
+    "dropped",
+    "repeated",
+    "imports",
+    "steps",
+    "no-frame-steps",
+)
+DOOM_RATE, OTHER_RATE = 35, 60  # steps in a second of a game's time; Doom counts in 35ths
 
 
 class DemoError(Exception):
@@ -71,12 +84,16 @@ def game_environment(scratch: Path, own_game: bool) -> dict[str, str]:
 class Session:
     """The compositor with the game in it, as a process group that ends with this object."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], log: Path):
+    def __init__(
+        self, command: list[str], environment: dict[str, str], log: Path, lockstep: bool
+    ):
         self.name = f"demo-{os.getpid()}"
         self.log = log
         ready_read, ready_write = os.pipe()
         arguments = ["stepscope", "--session", self.name, "-W", str(WIDTH), "-H", str(HEIGHT)]
-        arguments += ["--ready-fd", str(ready_write), "--die-with-parent", "--", *command]
+        arguments += ["--ready-fd", str(ready_write), "--die-with-parent"]
+        arguments += ["--lockstep"] if lockstep else []
+        arguments += ["--", *command]
         try:
             with open(log, "wb") as output:
                 self.process = subprocess.Popen(
@@ -135,7 +152,8 @@ class Session:
 class Recording:
     """The pipeline. Runs until the time is over, the game ends, or the user interrupts."""
 
-    def __init__(self, session: Session, output: Path, seconds: int, lockstep: bool):
+    def __init__(self, session: Session, output: Path, seconds: int, step_rate: int):
+        """`step_rate`: steps in a second of the game's time; 0: the game runs by itself."""
         self.session = session
         self.output = output
         self.seconds = seconds
@@ -144,14 +162,20 @@ class Recording:
         self.interrupted = False
         self.finishing = False
         self.started = time.monotonic()
+        self.step_rate = step_rate
         self.first_frame_at: float | None = None
+        self.recorded_frames = 0  # in lock-step
         self.shown_second = -1
         self.pipeline = Gst.Pipeline.new("demo")
         self.source = self.make("wlscreencopysrc", session=session.name)
-        if lockstep:
-            if self.source.find_property("lockstep") is None:
-                raise DemoError("--lockstep: this build's wlscreencopysrc has no lock-step")
-            self.source.set_property("lockstep", True)
+        chain = [self.source]
+        if step_rate:
+            Gst.util_set_object_arg(self.source, "mode", "lockstep")
+            # The first steps make the game start, which must not count as a slow step.
+            self.source.set_property("timeout", 1000 * READY_TIMEOUT)
+            rate = Gst.Caps.from_string(f"video/x-raw(ANY),framerate={step_rate}/1")
+            chain.append(self.make("capsfilter", caps=rate))
+            self.source.set_property("num-buffers", seconds * step_rate)
         queue = self.make("queue")
         convert = self.make("videoconvert")
         encoder = self.make("x264enc")
@@ -162,7 +186,7 @@ class Recording:
         parser = self.make("h264parse")
         muxer = self.make("mp4mux", faststart=True)
         sink = self.make("filesink", location=str(output))
-        chain = [self.source, queue, convert, plain, encoder, parser, muxer, sink]
+        chain += [queue, convert, plain, encoder, parser, muxer, sink]
         for one, next_one in zip(chain, chain[1:]):
             if not one.link(next_one):
                 raise DemoError(f"cannot link {one.get_name()} to {next_one.get_name()}")
@@ -181,7 +205,7 @@ class Recording:
         bus.add_signal_watch()
         bus.connect("message", self.handle_message)
         source_pad = self.source.get_static_pad("src")
-        source_pad.add_probe(Gst.PadProbeType.BUFFER, self.handle_first_frame)
+        source_pad.add_probe(Gst.PadProbeType.BUFFER, self.handle_frame)
         add_signal_source(GLib.PRIORITY_HIGH, signal.SIGINT, self.handle_interrupt)
         add_signal_source(GLib.PRIORITY_HIGH, signal.SIGTERM, self.handle_interrupt)
         GLib.timeout_add(100, self.handle_tick)
@@ -199,13 +223,26 @@ class Recording:
         if self.error:
             raise DemoError(self.error)
 
-    def handle_first_frame(self, _pad, _info) -> Gst.PadProbeReturn:
-        """Called on the streaming thread with the first frame."""
-        self.first_frame_at = time.monotonic()
-        return Gst.PadProbeReturn.REMOVE
+    def handle_frame(self, _pad, _info) -> Gst.PadProbeReturn:
+        """Called on the streaming thread with each frame in lock-step, else with the first."""
+        if self.first_frame_at is None:
+            self.first_frame_at = time.monotonic()
+        if not self.step_rate:
+            return Gst.PadProbeReturn.REMOVE
+        # Here, so that the keys of each recording go down in the same steps.
+        second, step_of_second = divmod(self.recorded_frames, self.step_rate)
+        if step_of_second == 0:
+            self.walk(second)
+        self.recorded_frames += 1
+        return Gst.PadProbeReturn.OK
+
+    def real_seconds(self) -> float:
+        return time.monotonic() - self.first_frame_at if self.first_frame_at else 0.0
 
     def recorded_seconds(self) -> float:
-        return time.monotonic() - self.first_frame_at if self.first_frame_at else 0.0
+        if self.step_rate:
+            return self.recorded_frames / self.step_rate
+        return self.real_seconds()
 
     def handle_tick(self) -> bool:
         """Called ten times a second while recording."""
@@ -223,7 +260,7 @@ class Recording:
                 self.loop.quit()
         else:
             self.show_second(int(self.recorded_seconds()))
-            if self.recorded_seconds() >= self.seconds:
+            if not self.step_rate and self.real_seconds() >= self.seconds:
                 self.finish()
         return GLib.SOURCE_CONTINUE
 
@@ -233,7 +270,11 @@ class Recording:
         self.shown_second = second
         frames = read_statistics(self.source).get("frames", 0)
         show_progress(f"recording {second} of {self.seconds} s, {frames} frames")
-        # Some movement in the picture: the player walks, and stands still every third second.
+        if not self.step_rate:
+            self.walk(second)
+
+    def walk(self, second: int) -> None:
+        """Some movement in the picture: the player walks, and stands still every third second."""
         if second % 3 == 0:
             self.send_key(pressed=True)
         elif second % 3 == 2:
@@ -261,13 +302,17 @@ class Recording:
         if self.finishing:
             return
         self.finishing = True
-        self.duration = self.recorded_seconds()
+        self.stop_clocks()
         if self.first_frame_at is None:
             self.error = self.error or "interrupted before the first frame"
             self.loop.quit()
             return
         self.pipeline.send_event(Gst.Event.new_eos())
         GLib.timeout_add_seconds(FINISH_TIMEOUT, self.handle_finish_timeout)
+
+    def stop_clocks(self) -> None:
+        self.duration = self.recorded_seconds()
+        self.real_duration = self.real_seconds()
 
     def handle_finish_timeout(self) -> bool:
         """Called when the file was not complete in time."""
@@ -278,7 +323,9 @@ class Recording:
     def handle_message(self, _bus, message: Gst.Message) -> None:
         """Called for each message of the pipeline."""
         if message.type == Gst.MessageType.EOS:
-            if not self.finishing:
+            if self.step_rate and self.recorded_frames == self.seconds * self.step_rate:
+                self.stop_clocks()
+            elif not self.finishing:
                 self.error = f"the capture ended by itself{self.session.last_words()}"
             self.loop.quit()
         elif message.type == Gst.MessageType.ERROR:
@@ -323,14 +370,19 @@ def print_table(recording: Recording) -> None:
         ("file", shown),
         ("size", f"{recording.output.stat().st_size / 1e6:.1f} MB"),
         ("duration", f"{recording.duration:.1f} s"),
+        *([("steps", stats.get("steps", 0))] if recording.step_rate else []),
         ("frames", stats.get("frames", 0)),
         (
             "passed through / composed / copied",
             " / ".join(str(stats.get(name, 0)) for name in ("passed-through", "composed", "copied")),
         ),
+        *([("repeated", stats.get("repeated", 0))] if recording.step_rate else []),
         ("dropped", stats.get("dropped", 0)),
         ("game", f"{new_frames / max(recording.duration, 0.001):.1f} frames/s"),
     ]
+    if recording.step_rate:
+        speed = recording.duration / max(recording.real_duration, 0.001)
+        rows.append(("speed", f"{speed:.1f} × real time"))
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         print(f"{name:{width}}  {value}")
@@ -348,11 +400,13 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="stepscope-demo-") as scratch:
             command = arguments.command or freedoom_command()
             environment = game_environment(Path(scratch), not arguments.command)
-            with Session(command, environment, Path(scratch) / "compositor.log") as session:
+            log = Path(scratch) / "compositor.log"
+            step_rate = 0
+            if arguments.lockstep:
+                step_rate = OTHER_RATE if arguments.command else DOOM_RATE
+            with Session(command, environment, log, arguments.lockstep) as session:
                 session.wait_until_ready()
-                recording = Recording(
-                    session, arguments.output, arguments.seconds, arguments.lockstep
-                )
+                recording = Recording(session, arguments.output, arguments.seconds, step_rate)
                 recording.run()
                 print_table(recording)
     except DemoError as error:

@@ -63,14 +63,24 @@ static gboolean frame_meta_init(GstMeta* meta, gpointer params, GstBuffer* buffe
     self->path = GST_STEPSCOPE_FRAME_PATH_COPIED;
     self->reason = GST_STEPSCOPE_FRAME_REASON_NONE;
     self->repeated = FALSE;
+    self->step = 0;
+    self->virtual_time = 0;
+    self->input_sequence = 0;
     return TRUE;
 }
 
 static gboolean frame_meta_transform(GstBuffer* destination, GstMeta* meta, GstBuffer* source,
                                      GQuark type, gpointer data) {
     const GstStepscopeFrameMeta* self = (const GstStepscopeFrameMeta*)meta;
-    return gst_buffer_add_stepscope_frame_meta(destination, self->commit_id, self->path,
-                                               self->reason, self->repeated) != NULL;
+    GstStepscopeFrameMeta* copy = gst_buffer_add_stepscope_frame_meta(
+        destination, self->commit_id, self->path, self->reason, self->repeated);
+    if (copy == NULL) {
+        return FALSE;
+    }
+    copy->step = self->step;
+    copy->virtual_time = self->virtual_time;
+    copy->input_sequence = self->input_sequence;
+    return TRUE;
 }
 
 /**

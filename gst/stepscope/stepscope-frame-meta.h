@@ -65,6 +65,10 @@ typedef struct _GstStepscopeFrameMeta GstStepscopeFrameMeta;
  * @reason: why the compositor did not pass it through; %GST_STEPSCOPE_FRAME_REASON_NONE together
  *   with %GST_STEPSCOPE_FRAME_PATH_COPIED: the capturing element made the copy
  * @repeated: %TRUE if the picture was pushed before and stands in for a new one
+ * @step: lock-step: number of the session's step that showed the picture, from 1; live: 0
+ * @virtual_time: lock-step: nanoseconds of virtual time at the end of that step; live: 0
+ * @input_sequence: lock-step: number of input events that the capturing element had sent when the
+ *   step of this buffer began, so the picture is the first that can show the newest of them; live: 0
  *
  * Where a captured picture comes from. Travels with copies of the buffer within a process; it has
  * no serialized form.
@@ -78,6 +82,9 @@ struct _GstStepscopeFrameMeta {
     GstStepscopeFramePath path;
     GstStepscopeFrameReason reason;
     gboolean repeated;
+    guint64 step;
+    guint64 virtual_time;
+    guint64 input_sequence;
 };
 
 GST_STEPSCOPE_API

@@ -69,7 +69,7 @@ TEST_CASE("navigation events reach the game") {
 
     CHECK_FALSE(send(gst_navigation_event_new_key_press("no-such-key", kNone)));
     CHECK_FALSE(send(gst_navigation_event_new_mouse_button_press(77, 0, 0, kNone)));
-    requests(fake, 2);
+    CHECK(requests(fake, 0).empty());
 
     // Nothing stays down when the pipeline ends.
     pipeline.stop();

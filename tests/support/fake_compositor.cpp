@@ -14,6 +14,7 @@
 #include <format>
 #include <future>
 #include <stdexcept>
+#include <utility>
 
 #include "base/unix_socket.hpp"
 #include "fake_input.hpp"
@@ -110,11 +111,49 @@ struct FakeCompositor::Impl {
 
     static void bind_control(wl_client* client, void* data, uint32_t version, uint32_t id) {
         static constexpr struct stepscope_control_v1_interface impl{destroy_resource, get_session,
-                                                                    create_capture, nullptr};
+                                                                    create_capture, get_stepper};
         wl_resource* control =
             wl_resource_create(client, &stepscope_control_v1_interface, int(version), id);
         wl_resource_set_implementation(control, &impl, data, nullptr);
-        stepscope_control_v1_send_capabilities(control, 1);
+        stepscope_control_v1_send_capabilities(
+            control, static_cast<FakeCompositor*>(data)->lockstep ? 9 : 1);
+    }
+
+    static void get_stepper(wl_client* client, wl_resource* control, uint32_t id) {
+        static constexpr struct stepscope_stepper_v1_interface impl{destroy_resource, step};
+        FakeCompositor& fake = self(control);
+        if (fake.stepper_taken) {
+            wl_resource_post_error(control, STEPSCOPE_CONTROL_V1_ERROR_STEPPER_TAKEN, "taken");
+            return;
+        }
+        fake.stepper_ = wl_resource_create(client, &stepscope_stepper_v1_interface, 1, id);
+        fake.open_step_.reset();
+        wl_resource_set_implementation(fake.stepper_, &impl, &fake, [](wl_resource* resource) {
+            if (FakeCompositor& owner = self(resource); owner.stepper_ == resource) {
+                owner.stepper_ = nullptr;
+                owner.open_step_.reset();
+            }
+        });
+    }
+
+    static void step(wl_client*, wl_resource* resource, uint32_t sequence, uint32_t length_hi,
+                     uint32_t length_lo, uint32_t timeout) {
+        FakeCompositor& fake = self(resource);
+        fake.log.emplace_back("step");
+        fake.steps_.push_back({sequence, uint64_t{length_hi} << 32 | length_lo, timeout});
+        if (fake.open_step_) {
+            wl_resource_post_error(resource, STEPSCOPE_STEPPER_V1_ERROR_STEP_OPEN, "open");
+            return;
+        }
+        fake.open_step_ = fake.steps_.back();
+        fake.virtual_ns_ += fake.open_step_->length_ns;
+        if (fake.play_step) {
+            const auto frame = fake.play_step();
+            if (frame) {
+                fake.send_frame(*frame);
+            }
+            fake.answer_step(frame ? 1 : 2);
+        }
     }
 
     /** Learns of a client's end; frees itself then. */
@@ -252,6 +291,13 @@ void FakeCompositor::send_ended(uint32_t how, uint32_t value) {
     stepscope_session_v1_send_done(session_);
 }
 
+void FakeCompositor::answer_step(uint32_t status, const char* message) {
+    const FakeStep step = std::exchange(open_step_, std::nullopt).value();
+    stepscope_stepper_v1_send_stepped(
+        stepper_, step.sequence, status, 0, static_cast<uint32_t>(steps_.size()),
+        static_cast<uint32_t>(virtual_ns_ >> 32), static_cast<uint32_t>(virtual_ns_), message);
+}
+
 void FakeCompositor::send_format() {
     if (format_sent_ && sent_width_ == width && sent_height_ == height) {
         return;
@@ -345,6 +391,11 @@ void FakeCompositor::send_frame_in(uint32_t slot, const FakeFrame& frame) {
     held_[serial] = slot;
     if (credits_ > 0) {
         --credits_;
+    }
+    if (lockstep) {
+        stepscope_capture_v1_send_step_time(capture_, 0, static_cast<uint32_t>(steps_.size()),
+                                            static_cast<uint32_t>(virtual_ns_ >> 32),
+                                            static_cast<uint32_t>(virtual_ns_));
     }
     stepscope_capture_v1_send_frame(
         capture_, slot, serial, static_cast<uint32_t>(commit >> 32), static_cast<uint32_t>(commit),

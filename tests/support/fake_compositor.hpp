@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -32,6 +33,12 @@ struct FakeFrame {
     uint32_t dropped = 0;
     uint64_t time_ns = 0;  // 0: now
     int pixel = -1;        // fills the memory with this byte; -1 leaves it
+};
+
+struct FakeStep {
+    uint32_t sequence = 0;
+    uint64_t length_ns = 0;
+    uint32_t timeout_ms = 0;
 };
 
 /**
@@ -63,6 +70,10 @@ public:
     uint64_t modifier = 0;
     bool obey_size = true;  // set_output changes the size
     FakeSlot slot_template;
+    bool lockstep = false;       // offer steps
+    bool stepper_taken = false;  // by somebody else
+    /** Answers steps: with a frame, or with no_commit for none. Unset: answer_step() does. */
+    std::function<std::optional<FakeFrame>()> play_step;
 
     bool has_capture() const { return capture_ != nullptr; }
     bool started() const { return started_; }
@@ -72,7 +83,7 @@ public:
     unsigned bad_releases() const { return bad_releases_; }
     unsigned clients() const { return clients_; }
     uint32_t cursor() const { return cursor_; }
-    std::vector<std::string> log;  // input requests
+    std::vector<std::string> log;  // input requests and "step"
 
     /** Sends format if it changed, and a frame in a free slot (made if there is none). */
     bool send_frame(const FakeFrame& frame = {});
@@ -86,6 +97,12 @@ public:
     void send_ended(uint32_t how, uint32_t value);
     void send_output();
     wl_resource* capture() const { return capture_; }
+    bool has_stepper() const { return stepper_ != nullptr; }
+    bool step_open() const { return open_step_.has_value(); }
+    const std::vector<FakeStep>& steps() const { return steps_; }
+    /** Ends the open step with a status of the protocol's enum. */
+    void answer_step(uint32_t status, const char* message = "");
+    wl_resource* stepper() const { return stepper_; }
 
     /** Waits, for some seconds, until the condition holds on the display's thread. */
     bool wait_until(const std::function<bool()>& condition);
@@ -113,6 +130,10 @@ private:
 
     wl_resource* session_ = nullptr;
     wl_resource* capture_ = nullptr;
+    wl_resource* stepper_ = nullptr;
+    std::vector<FakeStep> steps_;
+    std::optional<FakeStep> open_step_;
+    uint64_t virtual_ns_ = 0;
     bool started_ = false;
     bool format_sent_ = false;
     uint32_t sent_width_ = 0;

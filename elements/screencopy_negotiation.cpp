@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What ScreencopyCapture agrees on with downstream: caps, size and rate.
+#include <gst/allocators/gstdmabuf.h>
+
+#include <format>
+
+#include "gst/element_error.hpp"
+#include "negotiation.hpp"
+#include "screencopy_capture.hpp"
+
+GST_DEBUG_CATEGORY_EXTERN(gst_wl_screencopy_src_debug);
+#define GST_CAT_DEFAULT gst_wl_screencopy_src_debug
+
+namespace stepscope {
+namespace {
+
+using Clock = ControlClient::Clock;
+
+/** How long a session may take to show its game in another size. */
+constexpr std::chrono::seconds kSizeTimeout{5};
+
+}  // namespace
+
+bool ScreencopyCapture::negotiate() {
+    std::optional<PictureFormat> format;
+    {
+        std::lock_guard lock(mutex_);
+        format = format_;
+    }
+    GstPtr<GstCaps> offered = caps();
+    GstPtr<GstCaps> everything = picture_template_caps();
+    GstPtr<GstCaps> peer(gst_pad_peer_query_caps(GST_BASE_SRC_PAD(element_), everything.get()));
+    Negotiation found = negotiate_caps(peer.get(), offered.get(), control_->refresh());
+    switch (found.outcome) {
+        case Negotiation::Outcome::other_size:
+            forget_agreement();
+            set_step_rate(found.rate);
+            ask_for_size(found.width, found.height);
+            return true;
+        case Negotiation::Outcome::agreed:
+            set_step_rate(found.rate);
+            if (!format) {
+                return true;  // caps need the first frame's format
+            }
+            // Before the caps are set: set_caps() looks at it.
+            agreed_ = format;
+            wanted_size_ = {0, 0};
+            size_deadline_.reset();
+            if (!gst_base_src_set_caps(element_, found.caps.get())) {
+                agreed_.reset();
+                return false;
+            }
+            return true;
+        case Negotiation::Outcome::impossible:
+            break;
+    }
+    if (!format) {
+        return true;  // the first frame may be of a format that downstream accepts
+    }
+    GstPtr<char> ours(gst_caps_to_string(offered.get()));
+    GstPtr<char> theirs(gst_caps_to_string(peer.get()));
+    post_error(
+        element(), GST_CORE_ERROR, GST_CORE_ERROR_NEGOTIATION,
+        std::format("downstream accepts none of what the session has: it has {}, accepted is "
+                    "{}; insert videoconvert, or glupload for DMA-BUF memory",
+                    gst_caps_is_empty(offered.get()) ? "a format that can't be mapped" : ours.get(),
+                    theirs.get()));
+    return false;
+}
+
+bool ScreencopyCapture::set_caps(const GstCaps* caps) {
+    const GstStructure* structure = gst_caps_get_structure(caps, 0);
+    int numerator = 0;
+    int denominator = 1;
+    gst_structure_get_fraction(structure, "framerate", &numerator, &denominator);
+    {
+        std::lock_guard lock(mutex_);
+        rate_ = {static_cast<uint32_t>(numerator), static_cast<uint32_t>(denominator)};
+    }
+    plain_memory_ =
+        !gst_caps_features_contains(gst_caps_get_features(caps, 0), GST_CAPS_FEATURE_MEMORY_DMABUF);
+    if (plain_memory_ && !gst_video_info_from_caps(&info_, caps)) {
+        return false;
+    }
+    agreed_caps_.reset(gst_caps_copy(caps));
+    copier_.reset();
+    last_.reset();
+    ticks_.stop();
+    post_latency_change();
+    return true;
+}
+
+void ScreencopyCapture::forget_agreement() {
+    agreed_.reset();
+    copier_.reset();
+    last_.reset();
+    ticks_.stop();
+}
+
+void ScreencopyCapture::ask_for_size(uint32_t width, uint32_t height) {
+    if (wanted_size_ == std::pair(width, height)) {
+        return;
+    }
+    GST_INFO_OBJECT(element_, "asking the session for %ux%u", width, height);
+    wanted_size_ = {width, height};
+    size_deadline_ = Clock::now() + kSizeTimeout;
+    control_->set_output_size(width, height);
+}
+
+ScreencopyCapture::Fate ScreencopyCapture::agree_on(const CapturedFrame& frame) {
+    if (agreed_ == frame.format()) {
+        return Fate::push;
+    }
+    const bool known = format_.has_value();
+    {
+        std::lock_guard lock(mutex_);
+        format_ = frame.format();
+    }
+    forget_agreement();
+    if (!gst_base_src_negotiate(element_)) {
+        return flushing_ ? Fate::flushing : Fate::error;
+    }
+    if (!agreed_) {
+        return Fate::skip;  // the session was asked for another size
+    }
+    discontinuity_ = known;
+    return Fate::push;
+}
+
+bool ScreencopyCapture::within_deadlines() {
+    const auto now = Clock::now();
+    if (refused_ && (!require_deadline_ || now >= *require_deadline_)) {
+        post_error(element(), GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
+                   std::format("zero-copy=require, but a picture did not pass through: {}",
+                               explain(*refused_)));
+        return false;
+    }
+    if (size_deadline_ && now >= *size_deadline_) {
+        const SessionState state = control_->state();
+        post_error(element(), GST_CORE_ERROR, GST_CORE_ERROR_NEGOTIATION,
+                   std::format("downstream wants pictures of {}x{}, but session '{}' still shows "
+                               "{}x{}; insert videoscale, or start the session with that size",
+                               wanted_size_.first, wanted_size_.second, control_->name(),
+                               format_ ? format_->width : state.width,
+                               format_ ? format_->height : state.height));
+        return false;
+    }
+    return true;
+}
+
+std::optional<Clock::time_point> ScreencopyCapture::next_deadline() const {
+    std::optional<Clock::time_point> next = size_deadline_;
+    if (refused_ && require_deadline_ && (!next || *require_deadline_ < *next)) {
+        next = require_deadline_;
+    }
+    return next;
+}
+
+}  // namespace stepscope
