@@ -2,6 +2,7 @@
 #include "buffer_lending.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace stepscope {
 namespace {
@@ -11,13 +12,53 @@ constexpr int64_t kPromptNs = 25'000'000;
 /** Prompt returns that make up for a late one: some seconds at a game's usual rate. */
 constexpr unsigned kReturnsToForgive = 240;
 
+/** Longer than a frame of any game takes: by then it has drawn into a third buffer or has none. */
+constexpr int kProbeMs = 100;
+
 }  // namespace
+
+BufferLending::BufferLending(wl_event_loop* loop)
+    : probe_timer_(wl_event_loop_add_timer(loop, handle_probe_end, this)) {}
+
+BufferLending::~BufferLending() {
+    for (auto& [surface, pool] : pools_) {
+        end_probe(*pool);
+    }
+}
+
+int BufferLending::handle_probe_end(void* data) {
+    auto* self = static_cast<BufferLending*>(data);
+    for (auto& [surface, pool] : self->pools_) {
+        end_probe(*pool);
+    }
+    if (self->probe_done_) {
+        self->probe_done_();
+    }
+    return 0;
+}
+
+void BufferLending::start_probe(Pool& pool) {
+    pool.probed = true;
+    for (auto& [buffer, entry] : entries_) {
+        if (entry->pool == &pool) {
+            pool.probe.push_back(wlr_buffer_lock(buffer));
+        }
+    }
+    wl_event_source_timer_update(probe_timer_.get(), kProbeMs);
+}
+
+void BufferLending::end_probe(Pool& pool) {
+    for (wlr_buffer* buffer : std::exchange(pool.probe, {})) {
+        wlr_buffer_unlock(buffer);
+    }
+}
 
 BufferLending::Pool& BufferLending::pool_of(wlr_surface* surface) {
     auto& pool = pools_[surface];
     if (!pool) {
         pool = std::make_unique<Pool>();
         pool->surface_destroyed.connect(surface->events.destroy, [this, surface](void*) {
+            end_probe(*pools_.at(surface));
             for (auto& [buffer, entry] : entries_) {
                 if (entry->pool == pools_.at(surface).get()) {
                     entry->pool = nullptr;
@@ -56,6 +97,9 @@ void BufferLending::note_commit(wlr_surface* surface, wlr_buffer* buffer) {
     if (entry->pool != &pool) {
         move_to(*entry, &pool);
     }
+    if (pool.buffers > 2) {
+        end_probe(pool);
+    }
 }
 
 BufferLending::Answer BufferLending::may_lend(wlr_buffer* buffer) const {
@@ -69,17 +113,23 @@ BufferLending::Answer BufferLending::may_lend(wlr_buffer* buffer) const {
     if (pool.lent < limit) {
         return Answer::lend;
     }
-    if (pool.buffers == 2 && pool.trust == Trust::prompt && !pool.tried_both) {
-        return Answer::lend;
-    }
     return pool.trust == Trust::late ? Answer::copy : Answer::wait;
+}
+
+void BufferLending::note_refused(wlr_buffer* buffer) {
+    auto found = entries_.find(buffer);
+    if (found != entries_.end() && found->second->pool != nullptr &&
+        found->second->pool->buffers == 2 && !found->second->pool->probed) {
+        start_probe(*found->second->pool);
+    }
 }
 
 bool BufferLending::game_is_out(wlr_surface* surface, wlr_buffer* shown) const {
     auto pool = pools_.find(surface);
     auto entry = entries_.find(shown);
-    return pool != pools_.end() && entry != entries_.end() && entry->second->holds == 0 &&
-           pool->second->lent + 1 >= pool->second->buffers && pool->second->lent > 0;
+    return pool != pools_.end() && pool->second->probe.empty() && entry != entries_.end() &&
+           entry->second->holds == 0 && pool->second->lent + 1 >= pool->second->buffers &&
+           pool->second->lent > 0;
 }
 
 void BufferLending::note_delivered(wlr_surface* surface, wlr_buffer* newest, int64_t now_ns) {
@@ -99,9 +149,7 @@ void BufferLending::note_delivered(wlr_surface* surface, wlr_buffer* newest, int
 void BufferLending::lend(wlr_buffer* buffer) {
     auto found = entries_.find(buffer);
     if (found != entries_.end() && found->second->holds++ == 0 && found->second->pool != nullptr) {
-        Pool& pool = *found->second->pool;
-        ++pool.lent;
-        pool.tried_both = pool.tried_both || (pool.buffers == 2 && pool.lent == 2);
+        ++found->second->pool->lent;
     }
 }
 

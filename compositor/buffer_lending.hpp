@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "listener.hpp"
 
@@ -18,8 +20,8 @@ namespace stepscope {
  * got a newer one, is worth waiting some milliseconds for instead of copying; a late one is not.
  *
  * Many games make more buffers when those that they have are in use, and show only two until then.
- * So once, and for a prompt consumer, the second of two buffers is lent as well: either the game
- * turns out to have a third, or it waits for a moment and is known to have two.
+ * So once, when consumers hold one of two, both are kept for a moment: either the game turns out to
+ * have a third, or it is known to have two.
  */
 class BufferLending {
 public:
@@ -31,11 +33,20 @@ public:
         copy,
     };
 
+    explicit BufferLending(wl_event_loop* loop);
+    /** Called when a surface's buffers were kept for a moment and may be free again. */
+    void set_probe_done(std::function<void()> done) { probe_done_ = std::move(done); }
+    BufferLending(const BufferLending&) = delete;
+    BufferLending& operator=(const BufferLending&) = delete;
+    ~BufferLending();
+
     /** The game showed `buffer` on `surface`. Call for each commit that could pass through. */
     void note_commit(wlr_surface* surface, wlr_buffer* buffer);
 
     /** Whether one more may be lent. A buffer that is lent already may be lent again. */
     Answer may_lend(wlr_buffer* buffer) const;
+    /** The answer was no: finds out, once for a surface, whether the game has more buffers. */
+    void note_refused(wlr_buffer* buffer);
 
     /** Whether the game has no buffer left to draw into, and `shown`, its newest, is not lent. */
     bool game_is_out(wlr_surface* surface, wlr_buffer* shown) const;
@@ -56,7 +67,8 @@ private:
         size_t buffers = 0;
         size_t lent = 0;
         Trust trust = Trust::unknown;
-        bool tried_both = false;  // of two
+        bool probed = false;             // for more than two buffers
+        std::vector<wlr_buffer*> probe;  // locked while that goes on
         unsigned prompt_returns = 0;
         Listener surface_destroyed;
     };
@@ -68,10 +80,15 @@ private:
         Listener destroyed;
     };
 
+    static int handle_probe_end(void* data);
+    void start_probe(Pool& pool);
+    static void end_probe(Pool& pool);
     Pool& pool_of(wlr_surface* surface);
     void move_to(Entry& entry, Pool* pool);
     static void note_return(Pool& pool, const Entry& entry, int64_t now_ns);
 
+    EventSource probe_timer_;
+    std::function<void()> probe_done_;
     // Entries point to pools, so they go first.
     std::map<wlr_surface*, std::unique_ptr<Pool>> pools_;
     std::map<wlr_buffer*, std::unique_ptr<Entry>> entries_;

@@ -83,10 +83,12 @@ CaptureOutput::CaptureOutput(wl_display* display, wlr_scene* scene, const Render
     wlr_output_init_render(&output_, renderer.allocator(), renderer.renderer());
     scene_output_ = wlr_scene_output_create(scene, &output_);
     frame_.connect(output_.events.frame, [this](void*) { handle_frame_event(); });
+    lending_.set_probe_done([this] { request_picture(); });
 }
 
 CaptureOutput::~CaptureOutput() {
     frame_.disconnect();
+    lending_.set_probe_done({});
     wlr_scene_output_destroy(scene_output_);
     wlr_output_finish(&output_);
     wlr_backend_finish(&backend_);
@@ -268,7 +270,11 @@ bool CaptureOutput::must_wait_for_memory(wlr_surface* lone, int64_t now_ns) {
         return false;
     }
     lending_.note_commit(lone, buffer);
-    if (lending_.may_lend(buffer) != BufferLending::Answer::wait) {
+    const BufferLending::Answer answer = lending_.may_lend(buffer);
+    if (answer != BufferLending::Answer::lend) {
+        lending_.note_refused(buffer);
+    }
+    if (answer != BufferLending::Answer::wait) {
         hold_since_ns_ = 0;
         return false;
     }

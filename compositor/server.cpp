@@ -36,6 +36,7 @@ Server::Server(const Options& options, SessionDirectory directory, Reaper reaper
       directory_(std::move(directory)),
       display_(wl_display_create()),
       loop_(wl_display_get_event_loop(display_.get())),
+      lending_(loop_),
       unused_clock_(std::move(clock)),
       reaper_(std::move(reaper)) {}
 

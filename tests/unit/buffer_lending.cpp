@@ -12,6 +12,8 @@ namespace {
 
 constexpr int64_t kMs = 1'000'000;
 
+using Loop = stepscope::Handle<wl_event_loop, wl_event_loop_destroy>;
+
 /** A surface and buffers with nothing to them but what lending looks at. */
 struct Game {
     explicit Game(size_t count) : buffers(count) {
@@ -44,6 +46,8 @@ struct Game {
         const Answer answer = lending.may_lend(buffer);
         if (answer == Answer::lend) {
             lending.lend(buffer);
+        } else {
+            lending.note_refused(buffer);
         }
         lending.note_delivered(&surface, answer == Answer::lend ? buffer : nullptr, now_ns);
         return answer;
@@ -64,7 +68,8 @@ void introduce(BufferLending& lending, Game& game) {
 
 TEST_CASE("of three buffers two are lent, and the game gets the third one back") {
     Game game(3);
-    BufferLending lending;
+    const Loop loop(wl_event_loop_create());
+    BufferLending lending(loop.get());
     introduce(lending, game);
     CHECK(game.show(lending, 0, 0) == Answer::lend);
     CHECK(game.show(lending, 1, 16 * kMs) == Answer::lend);
@@ -76,7 +81,8 @@ TEST_CASE("of three buffers two are lent, and the game gets the third one back")
 
 TEST_CASE("a sink that keeps its last picture gets every picture of three buffers") {
     Game game(3);
-    BufferLending lending;
+    const Loop loop(wl_event_loop_create());
+    BufferLending lending(loop.get());
     introduce(lending, game);
     for (int64_t frame = 0; frame < 100; ++frame) {
         const auto index = static_cast<size_t>(frame % 3);
@@ -87,40 +93,56 @@ TEST_CASE("a sink that keeps its last picture gets every picture of three buffer
 
 TEST_CASE("a game that makes its third buffer on demand is brought to do so") {
     Game game(3);
-    BufferLending lending;
+    const Loop loop(wl_event_loop_create());
+    BufferLending lending(loop.get());
     // Two buffers in turn, as long as they come back.
     CHECK(game.show(lending, 0, 0) == Answer::lend);
     lending.give_back(game[0], 10 * kMs);
     CHECK(game.show(lending, 1, 16 * kMs) == Answer::lend);
-    // The sink keeps the last: the second of two is lent as well, once.
-    CHECK(game.show(lending, 0, 32 * kMs) == Answer::lend);
+    // The sink keeps the last: now both are kept, and the game has to show what else it has.
+    CHECK(game.show(lending, 0, 32 * kMs) == Answer::wait);
     lending.give_back(game[1], 33 * kMs);
-    CHECK(game.show(lending, 1, 48 * kMs) == Answer::wait);
-    lending.note_commit(&game.surface, game[2]);
+    CHECK(game[0]->n_locks == 1);
+    CHECK(game[1]->n_locks == 1);
+    CHECK(game.show(lending, 2, 48 * kMs) == Answer::lend);
+    CHECK(game[0]->n_locks == 0);
+    CHECK(game[1]->n_locks == 0);
     CHECK(game.show(lending, 1, 64 * kMs) == Answer::lend);
+}
+
+TEST_CASE("a game of two buffers gets them back after the probe, and is not probed again") {
+    Game game(2);
+    const Loop loop(wl_event_loop_create());
+    BufferLending lending(loop.get());
+    bool done = false;
+    lending.set_probe_done([&] { done = true; });
+    introduce(lending, game);
+    CHECK(game.show(lending, 0, 0) == Answer::lend);
+    CHECK(game.show(lending, 1, 16 * kMs) == Answer::wait);
+    CHECK(game[1]->n_locks == 1);
+    CHECK_FALSE(lending.game_is_out(&game.surface, game[1]));
+    while (!done) {
+        REQUIRE(wl_event_loop_dispatch(loop.get(), 1000) == 0);
+    }
+    CHECK(game[1]->n_locks == 0);
+    CHECK(lending.game_is_out(&game.surface, game[1]));
+    CHECK(game.show(lending, 1, 200 * kMs) == Answer::wait);
+    CHECK(game[1]->n_locks == 0);
 }
 
 TEST_CASE("a late consumer is not waited for, and the game of two buffers keeps one") {
     Game game(2);
-    BufferLending lending;
+    const Loop loop(wl_event_loop_create());
+    BufferLending lending(loop.get());
     introduce(lending, game);
     CHECK(game.show(lending, 0, 0) == Answer::lend);
     CHECK(game.show(lending, 1, 16 * kMs) == Answer::wait);
-    CHECK(lending.game_is_out(&game.surface, game[1]));
     lending.give_back(game[0], 500 * kMs);
-    CHECK_FALSE(lending.game_is_out(&game.surface, game[1]));
     CHECK(game.show(lending, 0, 516 * kMs) == Answer::lend);
     CHECK(game.show(lending, 1, 532 * kMs) == Answer::copy);
     CHECK(lending.lent() == 1);
-}
-
-TEST_CASE("promptness is forgiven after a while of it") {
-    Game game(2);
-    BufferLending lending;
-    introduce(lending, game);
-    CHECK(game.show(lending, 0, 0) == Answer::lend);
-    CHECK(game.show(lending, 1, 16 * kMs) == Answer::wait);
-    lending.give_back(game[0], 500 * kMs);
+    // Until it was prompt for a while.
+    lending.give_back(game[0], 533 * kMs);
     int64_t now = 600 * kMs;
     for (int i = 0; i < 300; ++i) {
         CHECK(game.show(lending, static_cast<size_t>(i % 2), now) == Answer::lend);
@@ -128,12 +150,13 @@ TEST_CASE("promptness is forgiven after a while of it") {
         now += 16 * kMs;
     }
     CHECK(game.show(lending, 0, now) == Answer::lend);
-    CHECK(game.show(lending, 1, now + 16 * kMs) == Answer::lend);
+    CHECK(game.show(lending, 1, now + 16 * kMs) == Answer::wait);
 }
 
 TEST_CASE("a buffer that is lent may be lent again, and counts once") {
     Game game(3);
-    BufferLending lending;
+    const Loop loop(wl_event_loop_create());
+    BufferLending lending(loop.get());
     introduce(lending, game);
     CHECK(game.show(lending, 0, 0) == Answer::lend);
     CHECK(game.show(lending, 0, kMs) == Answer::lend);
@@ -147,7 +170,8 @@ TEST_CASE("a buffer that is lent may be lent again, and counts once") {
 }
 
 TEST_CASE("surfaces and buffers may go in any order") {
-    BufferLending lending;
+    const Loop loop(wl_event_loop_create());
+    BufferLending lending(loop.get());
     {
         Game game(3);
         introduce(lending, game);
