@@ -48,8 +48,8 @@ class Env(gymnasium.Env):
       keys     a list of names; the action says of each whether it is down (MultiBinary)
       actions  a list of entries, each a name or several; the action chooses one (Discrete)
       neither  there is one action, which does nothing
-    With pointer="relative" (pixels, within +-pointer_limit) or "absolute" (0 to 1 over the
-    picture) the action is a Dict of that and a "pointer".
+    With pointer="relative" (-1 to 1 for +-pointer_limit pixels) or "absolute" (0 to 1 over the
+    picture) the action is a Dict of "keys", which is that, and a "pointer".
 
     An observation is a view of the game's own memory, without a copy. It is valid until the next
     step or reset; copy_observations=True gives arrays that stay. Gray and torch observations are
@@ -117,7 +117,8 @@ class Env(gymnasium.Env):
         self._keys = None if keys is None else [chord(name)[0] for name in keys]
         self._actions = [chord(entry) for entry in ([()] if actions is None else actions)]
         self._pointer = pointer
-        self.action_space = self._make_action_space(pointer_limit)
+        self._pointer_limit = pointer_limit
+        self.action_space = self._make_action_space()
         rows = len(range(0, height, downsample))
         columns = len(range(0, width, downsample))
         shape = (rows, columns, 3) if observation == "rgb" else (rows, columns)
@@ -257,7 +258,7 @@ class Env(gymnasium.Env):
         tail = self._session.log_tail()
         return f"; its last words: {tail}" if tail else ""
 
-    def _make_action_space(self, pointer_limit: float) -> spaces.Space:
+    def _make_action_space(self) -> spaces.Space:
         space: spaces.Space
         if self._keys is not None:
             space = spaces.MultiBinary(len(self._keys))
@@ -265,14 +266,17 @@ class Env(gymnasium.Env):
             space = spaces.Discrete(len(self._actions))
         if self._pointer == "none":
             return space
-        low, high = (0, 1) if self._pointer == "absolute" else (-pointer_limit, pointer_limit)
-        return spaces.Dict({"keys": space, "pointer": spaces.Box(low, high, (2,), np.float32)})
+        low = 0 if self._pointer == "absolute" else -1
+        return spaces.Dict({"keys": space, "pointer": spaces.Box(low, 1, (2,), np.float32)})
 
     def _apply(self, action: Any) -> None:
         inputs = self.session.inputs
         if self._pointer != "none":
             x, y = (float(value) for value in action["pointer"])
-            (inputs.move_to if self._pointer == "absolute" else inputs.move_by)(x, y)
+            if self._pointer == "absolute":
+                inputs.move_to(x, y)
+            else:
+                inputs.move_by(x * self._pointer_limit, y * self._pointer_limit)
             action = action["keys"]
         if self._keys is not None:
             inputs.hold(name for name, down in zip(self._keys, action, strict=True) if down)

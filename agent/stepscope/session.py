@@ -69,6 +69,7 @@ class Session:
         self._steps = 0
         self._control: Control | None = None
         self._process: subprocess.Popen | None = None
+        self._directory: Path | None = None
         if not self.command:
             raise StepscopeError("no command given; expected the game and its arguments")
         if seed is not None and not 0 <= seed <= MAX_SEED:
@@ -159,6 +160,11 @@ class Session:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(END_SECONDS)
                     break
+        if self._directory is not None:
+            # After a compositor that was killed somebody else ends the game, and removes this last.
+            deadline = time.monotonic() + END_SECONDS
+            while self._directory.exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
         self.log()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -187,9 +193,16 @@ class Session:
             os.close(reader)
             if writer >= 0:
                 os.close(writer)
-        self._control = Control(ready["control"], self.timeout + ANSWER_GRACE_SECONDS)
-        self.inputs = Inputs(self._control)
-        self._control.roundtrip()
+        self._directory = Path(ready["control"]).parent
+        try:
+            self._control = Control(ready["control"], self.timeout + ANSWER_GRACE_SECONDS)
+            self.inputs = Inputs(self._control)
+            self._control.roundtrip()
+        except SessionLost as error:
+            # Most likely the game could not be started, which the compositor says as it ends.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_SECONDS)
+            raise SessionLost(f"the session did not start: {self.log_tail() or error}") from error
 
     def _environment(
         self, additions: Mapping[str, str], home: str | os.PathLike | None
