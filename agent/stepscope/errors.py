@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What can go wrong, in one line for a person."""
+
+
+class StepscopeError(Exception):
+    """Something that was asked for can't be done; the text says what was expected and what came."""
+
+
+class SessionLost(StepscopeError):
+    """The compositor went away, broke the protocol off or does not answer."""

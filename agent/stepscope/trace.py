@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Traces: what a game was given and what it showed, step by step, in one file of JSON lines.
+
+The first line is the header; each other line is a step, with the hash of its picture where it
+showed a new one. Two runs are the same when all steps are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stepscope import keys
+from stepscope.control import Picture, Status
+from stepscope.errors import StepscopeError
+from stepscope.inputs import Inputs
+from stepscope.session import Session
+
+FORMAT = 1
+CLOCK_LIBRARY = "libstepscope-clock.so"
+TIERS = {
+    "T0": "paced: the game's frames are, its clock is not",
+    "T1": "time-virtual: the game's clock is the session's",
+    "T2": "seeded: its clock and its random numbers are the session's",
+    "T3": "bit-exact: verified",
+}
+EVENT_KINDS = ("key", "button", "move_to", "move_by", "scroll")
+
+
+@dataclass
+class Header:
+    command: list[str]
+    width: int = 640
+    height: int = 400
+    fps: str = "60"
+    seed: int | None = None
+    platform: str = "auto"
+    xwayland: bool = True
+    environment: dict[str, str] = field(default_factory=dict)
+    steps: int = 0
+    tier: str = "T0"
+    tier_reason: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def session(self, timeout: float) -> Session:
+        return Session(
+            self.command,
+            width=self.width,
+            height=self.height,
+            fps=self.fps,
+            seed=self.seed,
+            timeout=timeout,
+            environment=self.environment,
+            platform=self.platform,
+            xwayland=self.xwayland,
+        )
+
+
+@dataclass
+class Step:
+    step: int
+    status: str
+    now_ns: int
+    hash: str | None
+    inputs: list[dict[str, Any]] = field(default_factory=list)
+
+    def difference(self, other: Step) -> str:
+        """In which way `other`, a replay of this step, is not the same; empty if it is."""
+        for name in ("status", "now_ns", "hash"):
+            before, after = getattr(self, name), getattr(other, name)
+            if before != after:
+                return f"{name} was {before}, is {after}"
+        return ""
+
+
+@dataclass
+class Trace:
+    header: Header
+    steps: list[Step]
+
+    def save(self, path: str | os.PathLike) -> None:
+        lines = [{"stepscope_trace": FORMAT} | asdict(self.header)]
+        lines += [asdict(step) for step in self.steps]
+        temporary = Path(f"{os.fspath(path)}.new")
+        temporary.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
+        temporary.replace(path)
+
+    @staticmethod
+    def load(path: str | os.PathLike) -> Trace:
+        try:
+            with open(path, encoding="utf-8") as file:
+                head, *rest = (json.loads(line) for line in file)
+            if head.pop("stepscope_trace") != FORMAT:
+                raise ValueError("another format")
+            trace = Trace(Header(**head), [Step(**line) for line in rest])
+        except OSError as error:
+            raise StepscopeError(f"can't read {path}: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StepscopeError(f"{path} is no trace of format {FORMAT}: {error}") from error
+        for step in trace.steps:
+            check_events(step.inputs)
+        return trace
+
+    def inputs(self) -> dict[int, list[dict[str, Any]]]:
+        return {step.step: step.inputs for step in self.steps if step.inputs}
+
+
+def check_events(events: Iterable[dict[str, Any]]) -> None:
+    """Events are {"key": "Up", "pressed": true}, {"button": "left", "pressed": true},
+    {"move_to": [x, y]} from 0 to 1, {"move_by": [dx, dy]} and {"scroll": [right, up]}."""
+    for event in events:
+        kinds = [kind for kind in EVENT_KINDS if kind in event]
+        if len(kinds) != 1:
+            raise StepscopeError(f"{event} is no event; expected one of {', '.join(EVENT_KINDS)}")
+        kind, value = kinds[0], event[kinds[0]]
+        if kind == "key":
+            keys.key_code(value)
+        elif kind == "button":
+            keys.button_code(value)
+        elif not (isinstance(value, list) and len(value) == 2):
+            raise StepscopeError(f"{kind} has {value}; expected two numbers")
+        if kind in ("key", "button") and not isinstance(event.get("pressed"), bool):
+            raise StepscopeError(f'{event} needs "pressed", true or false')
+
+
+def read_script(lines: Iterable[str]) -> dict[int, list[dict[str, Any]]]:
+    """Events by the step that they come before; each line is an event with its "step"."""
+    script: dict[int, list[dict[str, Any]]] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            event = json.loads(line)
+            step = int(event.pop("step"))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StepscopeError(
+                f'line {number} of the inputs is {line.strip()!r}; expected an object such as '
+                f'{{"step":12,"key":"Up","pressed":true}}'
+            ) from error
+        if step < 1:
+            raise StepscopeError(f"line {number} of the inputs: steps are counted from 1")
+        check_events([event])
+        script.setdefault(step, []).append(event)
+    return script
+
+
+def send_event(inputs: Inputs, event: dict[str, Any]) -> None:
+    if "key" in event:
+        inputs.press(event["key"], event["pressed"])
+    elif "button" in event:
+        inputs.press(keys.BUTTON_PREFIX + event["button"], event["pressed"])
+    elif "move_to" in event:
+        inputs.move_to(*event["move_to"])
+    elif "move_by" in event:
+        inputs.move_by(*event["move_by"])
+    else:
+        inputs.scroll(*event["scroll"])
+
+
+def hash_picture(picture: Picture) -> str:
+    """Of the visible pixels: not of the bytes that mean nothing, nor of padding."""
+    pixels = np.ascontiguousarray(picture.rgb())
+    return hashlib.blake2b(pixels, digest_size=16).hexdigest()
+
+
+class Run:
+    """One run of a trace's command with given inputs."""
+
+    def __init__(self, header: Header, script: dict[int, list[dict[str, Any]]], timeout: float):
+        self._session = header.session(timeout)
+        self._script = script
+        self.picture: Picture | None = None
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._session.close()
+
+    def steps(self, count: int) -> Iterator[Step]:
+        """At most `count`: the one in which the game ends, or does not come to an end, is the
+        last. `picture` is valid until the next one."""
+        for number in range(1, count + 1):
+            events = self._script.get(number, [])
+            for event in events:
+                send_event(self._session.inputs, event)
+            result = self._session.step()
+            self.picture = result.picture
+            fresh = result.fresh and result.picture is not None
+            hashed = hash_picture(result.picture) if fresh else None
+            yield Step(number, result.status.text, result.now_ns, hashed, events)
+            if result.status >= Status.EXITED:
+                return
+
+    def takes_part_in_time(self) -> bool:
+        """Whether the process that shows the window has the session's clock."""
+        pid = self._session.control.facts.window.pid
+        try:
+            return CLOCK_LIBRARY in Path(f"/proc/{pid}/maps").read_text()
+        except OSError:
+            return False
+
+
+def versions() -> dict[str, str]:
+    program = shutil.which("stepscope") or "stepscope"
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    return {
+        "stepscope": told.stdout.strip().removeprefix("stepscope "),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+    }
+
+
+def record(
+    header: Header, script: dict[int, list[dict[str, Any]]], count: int, timeout: float
+) -> Trace:
+    header.versions = versions()
+    steps = []
+    virtual = False
+    with Run(header, script, timeout) as run:
+        for step in run.steps(count):
+            steps.append(step)
+            virtual = virtual or (step.hash is not None and run.takes_part_in_time())
+    header.steps = len(steps)
+    if not virtual:
+        header.tier = "T0"
+        header.tier_reason = f"the process of the game's window has not loaded {CLOCK_LIBRARY}"
+    elif header.seed is None:
+        header.tier, header.tier_reason = "T1", "no seed was given"
+    else:
+        header.tier, header.tier_reason = "T2", "not verified"
+    return Trace(header, steps)
