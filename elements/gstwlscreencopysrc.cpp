@@ -347,6 +347,13 @@ static GstStateChangeReturn gst_wl_screencopy_src_change_state(GstElement* eleme
         if (priv->capture) {
             priv->capture->pause();
         }
+    } else if (transition == GST_STATE_CHANGE_PAUSED_TO_READY) {
+        std::lock_guard lock(priv->mutex);
+        // Not only by unlock(): where PLAYING was brief, GstBaseSrc's streaming thread may be about
+        // to call unlock_stop() for the pause before, and undo the unlock() that is to stop it.
+        if (priv->capture) {
+            priv->capture->end();
+        }
     }
     const GstStateChangeReturn result =
         GST_ELEMENT_CLASS(parent_class)->change_state(element, transition);

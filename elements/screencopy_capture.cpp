@@ -112,6 +112,11 @@ void ScreencopyCapture::set_flushing(bool flushing) {
     control_->wake();
 }
 
+void ScreencopyCapture::end() {
+    ended_ = true;
+    control_->wake();
+}
+
 void ScreencopyCapture::resume() {
     resumed_ = true;
     paused_ = false;
@@ -186,7 +191,7 @@ GstFlowReturn ScreencopyCapture::create_live(GstBuffer** buffer) {
     // What came while downstream worked, so that old frames are not taken for the newest.
     Result<void> connection = control_->wait(Clock::now());
     for (;;) {
-        if (flushing_) {
+        if (flushing_ || ended_) {
             return GST_FLOW_FLUSHING;
         }
         if (paused_ && connection) {

@@ -69,6 +69,8 @@ public:
 
     /** While flushing, create() returns GST_FLOW_FLUSHING at once. */
     void set_flushing(bool flushing);
+    /** From now on create() returns GST_FLOW_FLUSHING, for good. */
+    void end();
     /** While paused, create() returns nothing. */
     void pause() { paused_ = true; }
     void resume();
@@ -124,6 +126,7 @@ private:
     CaptureStream stream_;
 
     std::atomic<bool> flushing_ = false;
+    std::atomic<bool> ended_ = false;
     std::atomic<bool> paused_ = false;
     std::atomic<bool> resumed_ = true;
 

@@ -118,7 +118,7 @@ ScreencopyCapture::Fate ScreencopyCapture::agree_on(const CapturedFrame& frame) 
     }
     forget_agreement();
     if (!gst_base_src_negotiate(element_)) {
-        return flushing_ ? Fate::flushing : Fate::error;
+        return flushing_ || ended_ ? Fate::flushing : Fate::error;
     }
     if (!agreed_) {
         return Fate::skip;  // the session was asked for another size

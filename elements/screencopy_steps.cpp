@@ -51,7 +51,7 @@ void ScreencopyCapture::set_step_rate(const RefreshRate& agreed) {
 GstFlowReturn ScreencopyCapture::create_step(GstBuffer** buffer) {
     Result<void> connection;
     for (;;) {
-        if (flushing_) {
+        if (flushing_ || ended_) {
             return GST_FLOW_FLUSHING;  // the answer to an open step is for the next call
         }
         if (paused_ && connection) {
