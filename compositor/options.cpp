@@ -24,6 +24,31 @@ constexpr const char* kExamples = R"(Examples:
   gst-launch-1.0 wlscreencopysrc session=race ! videoconvert ! autovideosink
   stepscope --list)";
 
+const std::map<std::string, RendererChoice> kRenderers{{"auto", RendererChoice::automatic},
+                                                       {"pixman", RendererChoice::pixman},
+                                                       {"gles2", RendererChoice::gles2},
+                                                       {"vulkan", RendererChoice::vulkan}};
+const std::map<std::string, Platform> kPlatforms{
+    {"auto", Platform::automatic}, {"wayland", Platform::wayland}, {"x11", Platform::x11}};
+
+/** An option that takes one of the names in `choices`, with an error of one line otherwise. */
+template <typename Value>
+void add_choice(CLI::App& app, const std::string& name, std::string& target,
+                const std::string& description, const std::map<std::string, Value>& choices) {
+    app.add_option(name, target, description)
+        ->check([&choices](const std::string& text) -> std::string {
+            std::string names;
+            for (const auto& [known, unused] : choices) {
+                names += (names.empty() ? "" : ", ") + known;
+            }
+            return choices.contains(text)
+                       ? std::string()
+                       : std::format("'{}' is unknown; expected one of {}", text, names);
+        })
+        ->type_name("NAME")
+        ->capture_default_str();
+}
+
 std::string check_side(const std::string& text) {
     unsigned side = 0;
     if (!CLI::detail::lexical_cast(text, side) || side < kMinOutputSide || side > kMaxOutputSide) {
@@ -63,35 +88,16 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
     app.add_option("--session", options.session,
                    "Name for consumers to find the session by (default: game, game-2, ...)")
         ->type_name("NAME");
-    const std::map<std::string, RendererChoice> renderers{{"auto", RendererChoice::automatic},
-                                                          {"pixman", RendererChoice::pixman},
-                                                          {"gles2", RendererChoice::gles2},
-                                                          {"vulkan", RendererChoice::vulkan}};
-    app.add_option("--renderer", options.renderer,
-                   "What composes when a frame can't pass through: auto, pixman, gles2, vulkan")
-        ->transform(CLI::Transformer(renderers))
-        ->check([&](const std::string& text) -> std::string {
-            const bool known = std::ranges::any_of(renderers, [&](const auto& item) {
-                return std::to_string(static_cast<int>(item.second)) == text;
-            });
-            return known ? "" : text + " is no renderer; expected auto, pixman, gles2 or vulkan";
-        })
-        ->type_name("NAME");
+    std::string renderer = "auto";
+    add_choice(app, "--renderer", renderer,
+               "What composes when a frame can't pass through: auto, pixman, gles2, vulkan",
+               kRenderers);
     app.add_option("--render-node", options.render_node,
                    "GPU to use (default: the first in /dev/dri)")
         ->type_name("PATH");
-    const std::map<std::string, Platform> platforms{
-        {"auto", Platform::automatic}, {"wayland", Platform::wayland}, {"x11", Platform::x11}};
-    app.add_option("--platform", options.platform,
-                   "Window system that toolkits are told to prefer: auto, wayland, x11")
-        ->transform(CLI::Transformer(platforms))
-        ->check([&](const std::string& text) -> std::string {
-            const bool known = std::ranges::any_of(platforms, [&](const auto& item) {
-                return std::to_string(static_cast<int>(item.second)) == text;
-            });
-            return known ? "" : text + " is no platform; expected auto, wayland or x11";
-        })
-        ->type_name("NAME");
+    std::string platform = "auto";
+    add_choice(app, "--platform", platform,
+               "Window system that toolkits are told to prefer: auto, wayland, x11", kPlatforms);
     bool no_xwayland = false;
     app.add_flag("--no-xwayland", no_xwayland, "Do without X11");
     app.add_flag("--lockstep", options.lockstep,
@@ -119,6 +125,8 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
         return std::unexpected(kUsageStatus);
     };
 
+    options.renderer = kRenderers.at(renderer);
+    options.platform = kPlatforms.at(platform);
     options.xwayland = !no_xwayland;
     if (options.platform == Platform::x11 && no_xwayland) {
         return usage_error("--platform x11 and --no-xwayland exclude each other");

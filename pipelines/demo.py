@@ -37,6 +37,8 @@ WIDTH, HEIGHT = 1280, 720
 READY_TIMEOUT = 30  # seconds until the compositor must accept captures
 FIRST_FRAME_TIMEOUT = 30
 FINISH_TIMEOUT = 30
+LOADING_SECONDS = 20  # for the game's first pictures; it is recorded after that in any case
+LOADED_FRAMES = 10
 WALK_KEY = "Up"
 COUNTERS = (
     "frames",
@@ -147,6 +149,22 @@ class Session:
     def last_words(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()
         return ":\n  " + "\n  ".join(lines[-5:]) if lines else ""
+
+
+def wait_until_playing(session: Session) -> None:
+    """Until the game shows pictures of its own: loading is no part of the recording."""
+    warm_up = Gst.parse_launch(
+        f"wlscreencopysrc name=source session={session.name} ! fakesink sync=false")
+    deadline = time.monotonic() + LOADING_SECONDS
+    try:
+        warm_up.set_state(Gst.State.PLAYING)
+        source = warm_up.get_by_name("source")
+        while time.monotonic() < deadline and not session.has_ended():
+            if read_statistics(source).get("passed-through", 0) >= LOADED_FRAMES:
+                return
+            time.sleep(0.1)
+    finally:
+        warm_up.set_state(Gst.State.NULL)
 
 
 class Recording:
@@ -406,6 +424,8 @@ def main() -> int:
                 step_rate = OTHER_RATE if arguments.command else DOOM_RATE
             with Session(command, environment, log, arguments.lockstep) as session:
                 session.wait_until_ready()
+                if not arguments.lockstep:
+                    wait_until_playing(session)
                 recording = Recording(session, arguments.output, arguments.seconds, step_rate)
                 recording.run()
                 print_table(recording)
