@@ -334,6 +334,10 @@ void ScreencopyCapture::start_ticks() {
     }
 }
 
+/** The age of a first picture that is believed: a few periods of any output. Not "now": the second
+ * picture, which is on its way, would be the older one then. */
+constexpr GstClockTime kOldestFirst = 50 * GST_MSECOND;
+
 void ScreencopyCapture::stamp(GstBuffer* buffer, uint64_t monotonic_ns) {
     std::optional<GstClockTime> tick;
     const bool constant_rate = !rate_.unlimited();
@@ -348,11 +352,13 @@ void ScreencopyCapture::stamp(GstBuffer* buffer, uint64_t monotonic_ns) {
         GstClockTime time = tick            ? *tick
                             : constant_rate ? ticks_.first()
                                             : to_clock_time(clock.get(), monotonic_ns);
-        if (fresh_ && time < now && !constant_rate) {
-            time = now;  // what was on the screen when the capture began may be old
+        if (fresh_ && !constant_rate && time + kOldestFirst < now) {
+            time = now - kOldestFirst;  // what was on the screen when the capture began may be old
         }
         GstClockTime pts = time > base_time ? time - base_time : 0;
-        pts = std::max(pts, last_pts_);
+        if (!fresh_ && pts <= last_pts_) {
+            pts = last_pts_ + 1;  // encoders take no two pictures of one time
+        }
         last_pts_ = pts;
         GST_BUFFER_PTS(buffer) = pts;
     }
