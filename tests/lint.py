@@ -36,7 +36,7 @@ def sources(root: Path) -> list[Path]:
     return found
 
 
-def run(root: Path, build: Path, results: Results) -> None:
+def run(root: Path, build: Path, results: Results, tidy: bool) -> None:
     files = sources(root)
     c_files = [path for path in files if path.suffix in C_SUFFIXES]
     if results.wants("lint/clang-format"):
@@ -45,7 +45,8 @@ def run(root: Path, build: Path, results: Results) -> None:
         check_paths(root, files, results)
     if results.wants("lint/scripts"):
         check_scripts(root, files, results)
-    check_tidy(root, build, results)
+    if tidy:
+        check_tidy(root, build, results)
 
 
 def check_format(root: Path, c_files: list[Path], results: Results) -> None:

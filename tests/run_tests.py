@@ -2,8 +2,9 @@
 """Runs every test and ends with the line "N passed, N failed, N skipped".
 
 What is run: the build's unit and check programs, once plain and once with the sanitizers; the
-session tests (pytest); the kernel suite, in a virtual machine; lint. Each TEST_CASE of a program counts as a test. Started by
-`./run test`, which prepares the environment and the plain build.
+session tests (pytest); the kernel suite, in a virtual machine; the quick part of lint. Each
+TEST_CASE of a program counts as a test. Started by `./run test`, which prepares the environment and
+the plain build; `./run lint` adds clang-tidy, which takes as long as all the rest.
 """
 
 import argparse
@@ -63,7 +64,7 @@ def main() -> int:
         if not arguments.lint_only:
             run_programs(results)
             sessions.run(ROOT / "tests/session", BUILD, results)
-        lint.run(ROOT, BUILD, results)
+        lint.run(ROOT, BUILD, results, tidy=arguments.lint_only)
     except KeyboardInterrupt:
         results.add("run", "failed", 0, "interrupted")
     finally:

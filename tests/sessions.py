@@ -13,10 +13,48 @@ from results import Results, end_group
 WATCHDOG = 300  # seconds without a test starting or ending
 
 
+MAX_RETRIES = 6  # more failures than this are no accident
+
+
+class FirstPass:
+    """Keeps failures back: they get a second try, alone, when the machine is quiet."""
+
+    def __init__(self, results: Results):
+        self.results = results
+        self.patterns = results.patterns
+        self.failures: dict[str, tuple[float, str]] = {}
+
+    def add(self, name: str, outcome: str, seconds: float, text: str = "") -> None:
+        if outcome == "failed":
+            self.failures[name] = (seconds, text)
+            last = text.strip().splitlines()[-1:] or [""]
+            print(f"again later  {name}: {last[0]}", flush=True)
+        else:
+            self.results.add(name, outcome, seconds, text)
+
+
 def run(directory: Path, build: Path, results: Results) -> None:
+    """Sessions are many processes that share two processors with whatever else runs there: a test
+    that fails is run once more after all others, and what it said the first time is shown."""
     if not directory.is_dir():
         return
+    first = FirstPass(results)
     done: list[str] = []
+    run_all(directory, build, first, done)
+    failures = first.failures
+    if len(failures) > MAX_RETRIES or any(name not in done for name in failures):
+        for name, (seconds, text) in failures.items():
+            results.add(name, "failed", seconds, text)
+    elif failures:
+        for name, (_, text) in failures.items():
+            print(f"first try of {name}:\n{text}\n", flush=True)
+        second = FirstPass(results)
+        second.patterns = list(failures)
+        second.add = results.add
+        run_all(directory, build, second, [name for name in done if name not in failures])
+
+
+def run_all(directory: Path, build: Path, results: FirstPass, done: list[str]) -> None:
     attempt = 0
     while True:
         attempt += 1
@@ -28,7 +66,7 @@ def run(directory: Path, build: Path, results: Results) -> None:
 
 
 def run_once(
-    directory: Path, build: Path, results: Results, done: list[str], attempt: int
+    directory: Path, build: Path, results: FirstPass, done: list[str], attempt: int
 ) -> str | None:
     """One pytest process. Returns the name of the test that hung, if one did."""
     read_fd, write_fd = os.pipe()
@@ -83,7 +121,7 @@ def run_once(
     return None
 
 
-def follow(fd: int, results: Results, done: list[str]) -> tuple[str | None, bool]:
+def follow(fd: int, results: FirstPass, done: list[str]) -> tuple[str | None, bool]:
     """Reads events until the plugin's end is closed. Returns the running test and whether it hung.
 
     Children of the tests may have inherited nothing of the pipe: pytest alone holds it open.
