@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,19 @@ def test_a_compositor_that_dies_truncates(make_env):
     env.reset(seed=1)
     os.kill(env.session.pid, signal.SIGKILL)
     assert "the session was lost" in until_truncated(env, 1)["reason"]
+
+
+def test_a_session_that_was_closed_waits_for_no_other_of_its_name():
+    first = stepscope.Session(game_command(), xwayland=False)
+    name = first.control.facts.name
+    first.close()
+    with stepscope.Session(game_command(), xwayland=False) as second:
+        assert second.control.facts.name == name
+        started = time.monotonic()
+        first.close()
+        del first
+        assert time.monotonic() - started < 5
+        assert second.step().fresh
 
 
 def test_errors_say_what_was_expected(make_env):
