@@ -316,6 +316,31 @@ def test_the_first_difference_is_named_with_both_pictures(tmp_path):
     assert header.tier == "T1" and "differs" in header.tier_reason
 
 
+def run_example(name, *arguments, **options):
+    return subprocess.run([sys.executable, str(TRACE.parent / "examples" / name), *arguments],
+                          text=True, stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=WATCHDOG, check=False, **options)
+
+
+def test_the_random_agent_makes_a_video(tmp_path):
+    if not shutil.which("ffmpeg"):
+        pytest.skip("ffmpeg is not installed")
+    doom_command()
+    video = tmp_path / "video.mp4"
+    done = run_example("random_doom.py", "--steps", "30", "--output", str(video))
+    assert done.returncode == 0, done.stderr
+    assert video.stat().st_size > 1000
+
+
+def test_the_learner_plays_and_draws_its_curve(tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed")
+    curve = tmp_path / "curve.png"
+    done = run_example("learn_catch.py", "--updates", "2", "--output", str(curve))
+    # Nothing is learnt so soon, which is what its exit status says.
+    assert done.returncode == 1 and "at last" in done.stdout, done.stderr
+    assert curve.exists()
+
+
 def test_usage_errors_of_traces(tmp_path):
     broken = tmp_path / "broken"
     broken.write_text("no trace\n")
