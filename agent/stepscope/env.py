@@ -162,6 +162,7 @@ class Env(gymnasium.Env):
         session, self._session = self._session, None
         if session is not None:
             session.close()
+        self._picture = None
         self._over = True
 
     def step_task(self, action: Any) -> Task:

@@ -160,10 +160,12 @@ class Session:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(END_SECONDS)
                     break
-        if self._directory is not None:
+        # Another session may have the same directory from here on.
+        directory, self._directory = self._directory, None
+        if directory is not None:
             # After a compositor that was killed somebody else ends the game, and removes this last.
             deadline = time.monotonic() + END_SECONDS
-            while self._directory.exists() and time.monotonic() < deadline:
+            while directory.exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
         self.log()
         shutil.rmtree(self._scratch, ignore_errors=True)

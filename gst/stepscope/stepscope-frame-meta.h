@@ -68,7 +68,8 @@ typedef struct _GstStepscopeFrameMeta GstStepscopeFrameMeta;
  * @step: lock-step: number of the session's step that showed the picture, from 1; live: 0
  * @virtual_time: lock-step: nanoseconds of virtual time at the end of that step; live: 0
  * @input_sequence: lock-step: number of input events that the capturing element had sent when the
- *   step of this buffer began, so the picture is the first that can show the newest of them; live: 0
+ *   step of this buffer began, so the picture is the first that can show the newest of them; live:
+ * 0
  *
  * Where a captured picture comes from. Travels with copies of the buffer within a process; it has
  * no serialized form.

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,19 @@ def test_a_compositor_that_dies_truncates(make_env):
     assert "the session was lost" in until_truncated(env, 1)["reason"]
 
 
+def test_a_session_that_was_closed_waits_for_no_other_of_its_name():
+    first = stepscope.Session(game_command(), xwayland=False)
+    name = first.control.facts.name
+    first.close()
+    with stepscope.Session(game_command(), xwayland=False) as second:
+        assert second.control.facts.name == name
+        started = time.monotonic()
+        first.close()
+        del first
+        assert time.monotonic() - started < 5
+        assert second.step().fresh
+
+
 def test_errors_say_what_was_expected(make_env):
     with pytest.raises(stepscope.StepscopeError, match="no key 'Jump'"):
         make_env(game_command(), keys=["Jump"])
@@ -300,6 +314,31 @@ def test_the_first_difference_is_named_with_both_pictures(tmp_path):
     assert numbers["replayed"] == numbers["recorded"] + 1
     header = stepscope.trace.Trace.load(tmp_path / "turns.verified.jsonl").header
     assert header.tier == "T1" and "differs" in header.tier_reason
+
+
+def run_example(name, *arguments, **options):
+    return subprocess.run([sys.executable, str(TRACE.parent / "examples" / name), *arguments],
+                          text=True, stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=WATCHDOG, check=False, **options)
+
+
+def test_the_random_agent_makes_a_video(tmp_path):
+    if not shutil.which("ffmpeg"):
+        pytest.skip("ffmpeg is not installed")
+    doom_command()
+    video = tmp_path / "video.mp4"
+    done = run_example("random_doom.py", "--steps", "30", "--output", str(video))
+    assert done.returncode == 0, done.stderr
+    assert video.stat().st_size > 1000
+
+
+def test_the_learner_plays_and_draws_its_curve(tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed")
+    curve = tmp_path / "curve.png"
+    done = run_example("learn_catch.py", "--updates", "2", "--output", str(curve))
+    # Nothing is learnt so soon, which is what its exit status says.
+    assert done.returncode == 1 and "at last" in done.stdout, done.stderr
+    assert curve.exists()
 
 
 def test_usage_errors_of_traces(tmp_path):
