@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "server.hpp"
 
-#include <sys/stat.h>
+#include <poll.h>
 
 #include <csignal>
 #include <format>
@@ -207,7 +207,7 @@ void Server::create_globals() {
         lock_step_ = std::make_unique<LockStep>(display, std::move(*unused_clock_), *output_);
         unused_clock_.reset();
         clock_.follow(&lock_step_->controller());
-        lock_step_->set_busy_probe([this] { return xwayland_ && xwayland_->busy(); });
+        lock_step_->set_busy_probe([this] { return connection_pending(); });
         control_->offer_stepping(*lock_step_);
         // The X server's timers must not move on by themselves: it lives in the game's time too.
         for (const std::string& line : lock_step_->controller().environment(clock_library_path())) {
@@ -251,8 +251,13 @@ Result<void> Server::listen_for_games() {
     if (wl_display_add_socket_fd(display_.get(), socket->get()) < 0) {
         return fail(Fault::system, std::format("can't serve Wayland at '{}'", path));
     }
-    (void)socket->take();  // the display closes it
+    game_socket_ = socket->take();  // the display closes it
     return {};
+}
+
+bool Server::connection_pending() const {
+    pollfd polled{game_socket_, POLLIN, 0};
+    return ::poll(&polled, 1, 0) > 0 || (xwayland_ && xwayland_->busy());
 }
 
 Result<void> Server::announce_ready() const {

@@ -43,6 +43,8 @@ private:
     std::vector<std::string> game_environment() const;
     Result<void> announce_ready() const;
     Result<void> start_game();
+    /** Something is on its way between game and compositor that is no client's message yet. */
+    bool connection_pending() const;
     void set_output(unsigned width, unsigned height, const RefreshRate& rate);
     void handle_game_changed(View* view);
     void handle_game_ended(const GameEnd& end);
@@ -69,6 +71,7 @@ private:
     std::unique_ptr<ControlDisplay> control_;
     std::unique_ptr<XwaylandServer> xwayland_;
     std::unique_ptr<GameProcess> game_;
+    int game_socket_ = -1;  // the display's; to see who waits to be let in
     Reaper reaper_;
     std::vector<EventSource> signals_;
     EventSource grace_timer_;
