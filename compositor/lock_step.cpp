@@ -8,6 +8,11 @@
 #include <utility>
 
 namespace stepscope {
+namespace {
+
+constexpr int kQuietRounds = 2;
+
+}  // namespace
 
 LockStep::LockStep(wl_display* display, ClockController controller, CaptureOutput& output)
     : display_(display),
@@ -105,7 +110,6 @@ bool LockStep::quiet() {
     if (advancing_) {
         return true;
     }
-    // Once round the loop first: what was read may have left work for its end.
     bool pending = !looped_ || (busy_ && busy_());
     wl_display_flush_clients(display_);
     wl_client* client = nullptr;
@@ -113,10 +117,15 @@ bool LockStep::quiet() {
         pollfd polled{wl_client_get_fd(client), POLLIN, 0};
         pending = pending || ::poll(&polled, 1, 0) != 0;
     }
-    if (pending) {
+    // Twice, once round the loop each: a message that was read just before this may have left work
+    // for the loop's end, such as a configure event for a new window.
+    quiet_rounds_ = pending ? 0 : quiet_rounds_ + 1;
+    if (quiet_rounds_ < kQuietRounds) {
         request_recheck();
+        return false;
     }
-    return !pending;
+    quiet_rounds_ = 0;
+    return true;
 }
 
 // By a descriptor and not as an idle task: those run before the loop looks at its sockets again.

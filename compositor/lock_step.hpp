@@ -88,6 +88,7 @@ private:
     uint64_t step_ = 0;
     bool advancing_ = false;
     bool looped_ = false;
+    int quiet_rounds_ = 0;
     int64_t ahead_ns_ = 0;  // time that was advanced outside steps
     std::optional<ClockController::StepResult> deferred_;
     std::optional<Outcome> ended_;
