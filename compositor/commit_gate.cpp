@@ -2,6 +2,16 @@
 #include "commit_gate.hpp"
 
 namespace stepscope {
+namespace {
+
+/** Whether the commit that the client just asked for changes what is seen. */
+bool is_new_picture(wlr_surface_state& state) {
+    return (state.committed & WLR_SURFACE_STATE_BUFFER) != 0 && state.buffer != nullptr &&
+           (pixman_region32_not_empty(&state.surface_damage) ||
+            pixman_region32_not_empty(&state.buffer_damage));
+}
+
+}  // namespace
 
 void CommitGate::guard(wlr_surface* surface) {
     if (surface_ == surface) {
@@ -12,32 +22,41 @@ void CommitGate::guard(wlr_surface* surface) {
     if (surface_ == nullptr) {
         return;
     }
-    commit_.connect(surface_->events.commit, [this](void*) {
-        // Only a new picture gets shown, and only that lifts the lock again.
-        if (!lock_ && (surface_->current.committed & WLR_SURFACE_STATE_BUFFER) != 0 &&
-            surface_->buffer != nullptr && pixman_region32_not_empty(&surface_->buffer_damage)) {
-            lock_ = wlr_surface_lock_pending(surface_);
-        }
-    });
+    client_commit_.connect(surface_->events.client_commit,
+                           [this](void*) { handle_commit_request(); });
     destroy_.connect(surface_->events.destroy, [this](void*) {
-        lock_.reset();
+        waiting_.clear();
         guard(nullptr);
     });
 }
 
+// Called before the commit is applied. Each one that has to wait needs a lock of its own: those
+// without one would be applied together with the first that is let in.
+void CommitGate::handle_commit_request() {
+    const bool picture = is_new_picture(surface_->pending);
+    if (showing_ || !waiting_.empty()) {
+        waiting_.push_back({wlr_surface_lock_pending(surface_), picture});
+    } else {
+        showing_ = picture;
+    }
+}
+
 void CommitGate::handle_shown() {
-    if (lock_) {
-        const uint32_t lock = *lock_;
-        // Before the call: it may apply the next commit, which locks again.
-        lock_.reset();
-        wlr_surface_unlock_cached(surface_, lock);
+    showing_ = false;
+    while (!showing_ && !waiting_.empty()) {
+        const Waiting next = waiting_.front();
+        waiting_.pop_front();
+        showing_ = next.picture;
+        wlr_surface_unlock_cached(surface_, next.sequence);
     }
 }
 
 void CommitGate::open() {
-    commit_.disconnect();
+    client_commit_.disconnect();
     destroy_.disconnect();
-    handle_shown();
+    while (showing_ || !waiting_.empty()) {
+        handle_shown();
+    }
     surface_ = nullptr;
 }
 

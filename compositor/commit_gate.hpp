@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
-#include <optional>
+#include <deque>
 
 #include "listener.hpp"
 
@@ -25,11 +25,18 @@ public:
     void handle_shown();
 
 private:
+    struct Waiting {
+        uint32_t sequence;
+        bool picture;
+    };
+
+    void handle_commit_request();
     void open();
 
     wlr_surface* surface_ = nullptr;
-    std::optional<uint32_t> lock_;
-    Listener commit_;
+    bool showing_ = false;         // a picture was let in and not shown yet
+    std::deque<Waiting> waiting_;  // each locked in the surface's queue
+    Listener client_commit_;
     Listener destroy_;
 };
 

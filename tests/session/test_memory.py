@@ -239,8 +239,7 @@ def test_the_statistics_add_up(game):
     assert stats["composed"] > 5 and stats["passed-through"] > 20 and stats["repeated"] > 20
 
 
-@pytest.mark.parametrize("backend", ["x11", pytest.param("wayland", marks=pytest.mark.xfail(
-    reason="with -r 0 some commits are neither sent nor counted", strict=False))])
+@pytest.mark.parametrize("backend", ["x11", "wayland"])
 def test_frames_of_a_fast_game_come_in_order_and_whole(game, backend):
     command, _ = game(backend, "--rate", 0, "--buffers", 4, "--paint", "full")
     with Session(*command, options=("-r", "0"), size="320x180"), Pipeline() as pipeline:
