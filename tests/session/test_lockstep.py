@@ -32,9 +32,11 @@ def doom_command() -> list[str]:
     return ["chocolate-doom", "-iwad", str(wad), "-warp", "1", "1", "-skill", "2"]
 
 
+# SDL looks for an X server also when it shows on Wayland; how many steps that server's start takes
+# is not the same each time.
 def doom(**settings) -> Session:
-    return Session(*doom_command(), options=("--lockstep",), size="320x200", environment=WAYLAND,
-                   **settings)
+    return Session(*doom_command(), options=("--lockstep", "--no-xwayland"), size="320x200",
+                   environment=WAYLAND, **settings)
 
 
 def stepped(properties: str = "", rate: int = RATE) -> Pipeline:
