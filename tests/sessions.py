@@ -85,6 +85,8 @@ def run_once(
             "PATH": f"{build}/tests/game:{os.environ['PATH']}",
             "XDG_RUNTIME_DIR": str(runtime),
             "HOME": scratch,
+            # A registry of its own: programs of the sanitized build leave theirs without our plugin.
+            "GST_REGISTRY": f"{scratch}/gst-registry.bin",
         }
         log_path = Path(scratch) / "log"
         with open(log_path, "wb") as log, subprocess.Popen(
