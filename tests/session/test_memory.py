@@ -48,8 +48,8 @@ def test_each_buffer_is_imported_once(game, backend):
         assert len(inodes) <= pipeline.stats()["imports"] <= len(inodes) + 4
 
 
-# The compositor lends all of a game's buffers but one to a consumer that was prompt so far. When
-# that consumer then keeps them, the game waits until it lets one go.
+# The compositor lends all of a game's buffers but one. When the game shows that one, its picture is
+# copied and the buffer goes back at once, so that the game draws on however long others are held.
 @pytest.mark.parametrize("backend, buffers", [
     ("wayland", 2), ("wayland", 3), ("wayland", 5), ("x11", 2), ("x11", 3), ("x11", 4)])
 def test_held_frames_never_change_and_the_game_goes_on(game, backend, buffers):
