@@ -2,6 +2,7 @@
 #include "unix_socket.hpp"
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include <cstring>
@@ -23,8 +24,9 @@ Result<sockaddr_un> address_of(const std::string& path) {
     return address;
 }
 
-UniqueFd make_socket(int flags) {
-    return UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
+UniqueFd make_socket(SocketKind kind, int flags) {
+    const int type = kind == SocketKind::stream ? SOCK_STREAM : SOCK_SEQPACKET;
+    return UniqueFd(::socket(AF_UNIX, type | SOCK_CLOEXEC | flags, 0));
 }
 
 bool try_connect(int socket, const sockaddr_un& address) {
@@ -37,12 +39,12 @@ bool try_connect(int socket, const sockaddr_un& address) {
 
 }  // namespace
 
-Result<UniqueFd> listen_unix(const std::string& path, int backlog) {
+Result<UniqueFd> listen_unix(const std::string& path, int backlog, SocketKind kind) {
     auto address = address_of(path);
     if (!address) {
         return std::unexpected(address.error());
     }
-    UniqueFd socket = make_socket(SOCK_NONBLOCK);
+    UniqueFd socket = make_socket(kind, SOCK_NONBLOCK);
     if (!socket) {
         return fail_errno("can't create a socket");
     }
@@ -51,9 +53,15 @@ Result<UniqueFd> listen_unix(const std::string& path, int backlog) {
         if (errno != EADDRINUSE) {
             return fail_errno(std::format("can't bind '{}'", path));
         }
-        UniqueFd probe = make_socket(0);
-        if (probe && try_connect(probe.get(), *address)) {
+        // Without blocking: whoever listens and does not accept is there, too.
+        UniqueFd probe = make_socket(kind, SOCK_NONBLOCK);
+        if (probe && (try_connect(probe.get(), *address) || errno != ECONNREFUSED)) {
             return fail(Fault::busy, std::format("'{}' is in use by another process", path));
+        }
+        struct stat status{};
+        if (::lstat(path.c_str(), &status) == 0 && !S_ISSOCK(status.st_mode)) {
+            return fail(Fault::busy,
+                        std::format("'{}' is a file that is no socket; choose another path", path));
         }
         ::unlink(path.c_str());
         if (::bind(socket.get(), raw, sizeof(*address)) < 0) {
@@ -66,12 +74,12 @@ Result<UniqueFd> listen_unix(const std::string& path, int backlog) {
     return socket;
 }
 
-Result<UniqueFd> connect_unix(const std::string& path) {
+Result<UniqueFd> connect_unix(const std::string& path, SocketKind kind) {
     auto address = address_of(path);
     if (!address) {
         return std::unexpected(address.error());
     }
-    UniqueFd socket = make_socket(0);
+    UniqueFd socket = make_socket(kind, 0);
     if (!socket) {
         return fail_errno("can't create a socket");
     }

@@ -10,14 +10,19 @@
 
 namespace stepscope {
 
+/** Whether bytes or packets flow; both are connections. */
+enum class SocketKind { stream, packets };
+
 /**
- * A non-blocking, close-on-exec SOCK_STREAM listener at `path`. A path that is taken by a live
- * listener is an error (busy); one that nobody listens at any more is taken over.
+ * A non-blocking, close-on-exec listener at `path`. A path that is taken by a live listener, or by
+ * a file that is no socket, is an error (busy); a socket that nobody listens at any more is taken
+ * over.
  */
-Result<UniqueFd> listen_unix(const std::string& path, int backlog = 16);
+Result<UniqueFd> listen_unix(const std::string& path, int backlog = 16,
+                             SocketKind kind = SocketKind::stream);
 
 /** A blocking, close-on-exec connection to `path`. */
-Result<UniqueFd> connect_unix(const std::string& path);
+Result<UniqueFd> connect_unix(const std::string& path, SocketKind kind = SocketKind::stream);
 
 struct PeerCredentials {
     pid_t pid = 0;

@@ -6,6 +6,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 
 using namespace stepscope;
 
@@ -43,6 +44,24 @@ TEST_CASE("a live listener is not displaced, a dead one's path is taken over") {
     CHECK(second.error().message.contains(path));
     first->reset();
     CHECK(listen_unix(path).has_value());
+}
+
+TEST_CASE("a file that is no socket is left alone") {
+    TemporaryDirectory directory;
+    const std::string path = directory.path + "/notes";
+    std::ofstream(path) << "mine";
+    auto refused = listen_unix(path);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().message.contains("no socket"));
+    CHECK(std::filesystem::file_size(path) == 4);
+}
+
+TEST_CASE("a listener of another kind is not displaced") {
+    TemporaryDirectory directory;
+    const std::string path = directory.path + "/s";
+    auto stream = listen_unix(path);
+    REQUIRE(stream);
+    CHECK(listen_unix(path, 16, SocketKind::packets).error().fault == Fault::busy);
 }
 
 TEST_CASE("paths that can't be sockets are refused by name") {
