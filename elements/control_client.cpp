@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "control_client.hpp"
 
-#include <poll.h>
-#include <sys/eventfd.h>
-
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <format>
 
@@ -77,16 +73,14 @@ struct ControlClient::Listeners {
         client.state_ = client.pending_;
     }
 
-    static void synced(void* data, wl_callback*, uint32_t) { *static_cast<bool*>(data) = true; }
-
     static constexpr wl_registry_listener registry{global, global_remove};
     static constexpr stepscope_control_v1_listener control{capabilities};
     static constexpr stepscope_session_v1_listener session{info, output, window, ended, done};
-    static constexpr wl_callback_listener sync{synced};
 };
 
-ControlClient::ControlClient(const SessionInfo& session, UniqueFd wake_fd)
-    : name_(session.name), pid_(session.pid), wake_fd_(std::move(wake_fd)) {}
+ControlClient::ControlClient(const SessionInfo& session,
+                             std::unique_ptr<WaylandConnection> connection)
+    : name_(session.name), pid_(session.pid), connection_(std::move(connection)) {}
 
 ControlClient::~ControlClient() {
     auto destroy = [](auto*& object, auto* function) {
@@ -100,43 +94,30 @@ ControlClient::~ControlClient() {
     destroy(session_, stepscope_session_v1_destroy);
     destroy(control_, stepscope_control_v1_destroy);
     destroy(registry_, wl_registry_destroy);
-    destroy(queue_, wl_event_queue_destroy);
-    destroy(display_, wl_display_disconnect);
 }
 
 Result<std::shared_ptr<ControlClient>> ControlClient::connect(const SessionInfo& session,
                                                               std::chrono::milliseconds timeout) {
-    UniqueFd wake_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!wake_fd) {
-        return fail_errno("can't create an eventfd");
-    }
-    std::shared_ptr<ControlClient> client(new ControlClient(session, std::move(wake_fd)));
-    if (auto opened = client->open(session, timeout); !opened) {
-        return std::unexpected(opened.error());
-    }
-    return client;
-}
-
-Result<void> ControlClient::open(const SessionInfo& session, std::chrono::milliseconds timeout) {
     auto socket = connect_unix(session.directory + "/control");
     if (!socket) {
         return std::unexpected(socket.error());
     }
-    // Takes the descriptor even where it fails.
-    display_ = wl_display_connect_to_fd(socket->take());
-    if (display_ == nullptr) {
-        return fail_errno("can't set the connection to the compositor up");
+    auto connection = WaylandConnection::create(
+        std::move(*socket), std::format("session '{}' (pid {})", session.name, session.pid));
+    if (!connection) {
+        return std::unexpected(connection.error());
     }
-    queue_ = wl_display_create_queue_with_name(display_, "stepscope");
-    auto* wrapper = static_cast<wl_display*>(wl_proxy_create_wrapper(display_));
-    wl_proxy_set_queue(reinterpret_cast<wl_proxy*>(wrapper), queue_);
-    registry_ = wl_display_get_registry(wrapper);
-    wl_proxy_wrapper_destroy(wrapper);
-    wl_registry_add_listener(registry_, &Listeners::registry, this);
-    if (auto known = roundtrip(timeout); !known) {
-        return known;
+    std::shared_ptr<ControlClient> client(new ControlClient(session, std::move(*connection)));
+    client->registry_ = client->connection_->get_registry();
+    wl_registry_add_listener(client->registry_, &Listeners::registry, client.get());
+    auto ready = client->roundtrip(timeout);
+    if (ready) {
+        ready = client->bind_session(timeout);
     }
-    return bind_session(timeout);
+    if (!ready) {
+        return std::unexpected(ready.error());
+    }
+    return client;
 }
 
 Result<void> ControlClient::bind_session(std::chrono::milliseconds timeout) {
@@ -159,118 +140,22 @@ Result<void> ControlClient::bind_session(std::chrono::milliseconds timeout) {
     return {};
 }
 
-Error ControlClient::connection_error() const {
-    int error = wl_display_get_error(display_);
-    if (error == EPROTO) {
-        const wl_interface* interface = nullptr;
-        uint32_t id = 0;
-        uint32_t code = wl_display_get_protocol_error(display_, &interface, &id);
-        if (interface == &stepscope_control_v1_interface &&
-            code == STEPSCOPE_CONTROL_V1_ERROR_STEPPER_TAKEN) {
-            return {Fault::busy,
-                    std::format("session '{}' (pid {}) is stepped by another consumer; only one "
-                                "can at a time, so stop that one first",
-                                name_, pid_),
-                    0};
-        }
-        return {
-            Fault::protocol,
-            std::format("the compositor of session '{}' (pid {}) ended the connection with "
-                        "error {} of {}",
-                        name_, pid_, code, interface != nullptr ? interface->name : "wl_display"),
-            0};
+Result<void> ControlClient::with_busy_stepper(Result<void> result) const {
+    if (!result && connection_->ended_with(&stepscope_control_v1_interface,
+                                           STEPSCOPE_CONTROL_V1_ERROR_STEPPER_TAKEN)) {
+        return fail(Fault::busy, std::format("{} is stepped by another consumer; only one can at a "
+                                             "time, so stop that one first",
+                                             connection_->peer()));
     }
-    if (error == EINVAL || error == ENOMEM) {
-        return {Fault::protocol,
-                std::format("the compositor of session '{}' (pid {}) sent a malformed message",
-                            name_, pid_),
-                0};
-    }
-    return {Fault::gone,
-            std::format("the compositor of session '{}' (pid {}) went away", name_, pid_), 0};
-}
-
-Result<void> ControlClient::check() const {
-    if (error_) {
-        return std::unexpected(*error_);
-    }
-    if (wl_display_get_error(display_) != 0) {
-        return std::unexpected(connection_error());
-    }
-    return {};
-}
-
-Result<void> ControlClient::wait(std::optional<Clock::time_point> deadline) {
-    if (auto alive = check(); !alive) {
-        return alive;
-    }
-    if (wl_display_prepare_read_queue(display_, queue_) < 0) {
-        wl_display_dispatch_queue_pending(display_, queue_);
-        return check();
-    }
-    short display_events = POLLIN;
-    if (!flush()) {
-        display_events |= POLLOUT;
-    }
-    std::array<pollfd, 2> fds{pollfd{wl_display_get_fd(display_), display_events, 0},
-                              pollfd{wake_fd_.get(), POLLIN, 0}};
-    timespec timeout{};
-    if (deadline) {
-        auto left = std::max(std::chrono::nanoseconds{0},
-                             std::chrono::nanoseconds(*deadline - Clock::now()));
-        timeout.tv_sec = left.count() / 1'000'000'000;
-        timeout.tv_nsec = left.count() % 1'000'000'000;
-    }
-    // A signal only makes this return early, which callers must expect anyway.
-    int ready = ::ppoll(fds.data(), fds.size(), deadline ? &timeout : nullptr, nullptr);
-    if (ready > 0 && (fds[1].revents & POLLIN) != 0) {
-        eventfd_t ignored = 0;
-        eventfd_read(wake_fd_.get(), &ignored);
-    }
-    if (ready > 0 && (fds[0].revents & ~POLLOUT) != 0) {
-        wl_display_read_events(display_);
-    } else {
-        wl_display_cancel_read(display_);
-    }
-    wl_display_dispatch_queue_pending(display_, queue_);
-    return check();
-}
-
-Result<void> ControlClient::roundtrip(std::chrono::milliseconds timeout) {
-    bool synced = false;
-    auto* wrapper = static_cast<wl_display*>(wl_proxy_create_wrapper(display_));
-    wl_proxy_set_queue(reinterpret_cast<wl_proxy*>(wrapper), queue_);
-    wl_callback* callback = wl_display_sync(wrapper);
-    wl_proxy_wrapper_destroy(wrapper);
-    wl_callback_add_listener(callback, &Listeners::sync, &synced);
-    const auto deadline = Clock::now() + timeout;
-    Result<void> result;
-    while (result && !synced) {
-        if (Clock::now() >= deadline) {
-            result = fail(Fault::gone,
-                          std::format("the compositor of session '{}' (pid {}) does not answer; is "
-                                      "it stopped?",
-                                      name_, pid_));
-            break;
-        }
-        result = wait(deadline);
-    }
-    wl_callback_destroy(callback);
     return result;
 }
 
-void ControlClient::wake() const {
-    eventfd_write(wake_fd_.get(), 1);
+Result<void> ControlClient::wait(std::optional<Clock::time_point> deadline) {
+    return with_busy_stepper(connection_->wait(deadline));
 }
 
-bool ControlClient::flush() const {
-    // Writing to a peer that has closed resets the connection, and what it said last, such as how
-    // the game ended, would be lost.
-    pollfd peer{wl_display_get_fd(display_), 0, 0};
-    if (::poll(&peer, 1, 0) > 0 && (peer.revents & POLLHUP) != 0) {
-        return true;
-    }
-    return wl_display_flush(display_) >= 0 || errno != EAGAIN;
+Result<void> ControlClient::roundtrip(std::chrono::milliseconds timeout) {
+    return with_busy_stepper(connection_->roundtrip(timeout));
 }
 
 void ControlClient::set_output_size(uint32_t width, uint32_t height) {
@@ -305,12 +190,6 @@ RefreshRate ControlClient::refresh() const {
 std::optional<SessionEnd> ControlClient::end() const {
     std::lock_guard lock(mutex_);
     return state_.end;
-}
-
-void ControlClient::fail_with(Error error) {
-    if (!error_) {
-        error_ = std::move(error);
-    }
 }
 
 }  // namespace stepscope

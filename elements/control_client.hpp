@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
-#include <wayland-client.h>
-
 #include <chrono>
 #include <memory>
 #include <mutex>
@@ -11,6 +9,7 @@
 
 #include "base/refresh_rate.hpp"
 #include "base/session_registry.hpp"
+#include "wayland_connection.hpp"
 
 struct stepscope_control_v1;
 struct stepscope_session_v1;
@@ -47,7 +46,7 @@ struct SessionState {
  */
 class ControlClient {
 public:
-    using Clock = std::chrono::steady_clock;
+    using Clock = WaylandConnection::Clock;
 
     /** Connects and waits until the session's state is known, at most for `timeout`. */
     static Result<std::shared_ptr<ControlClient>> connect(const SessionInfo& session,
@@ -56,20 +55,12 @@ public:
     ControlClient(const ControlClient&) = delete;
     ControlClient& operator=(const ControlClient&) = delete;
 
-    /**
-     * Sends what is queued, waits for events, a wake() or the deadline, whichever is first, and
-     * dispatches. Without a deadline it may wait for ever. An error stays: the connection is dead.
-     */
+    // As WaylandConnection's.
     Result<void> wait(std::optional<Clock::time_point> deadline);
-
-    /** Dispatches until the compositor has handled all requests so far. */
     Result<void> roundtrip(std::chrono::milliseconds timeout);
-
-    /** Makes the current or next wait() return. */
-    void wake() const;
-
-    /** Sends queued requests, never blocks; false if the socket is full and some are left. */
-    bool flush() const;
+    void wake() const { connection_->wake(); }
+    bool flush() const { return connection_->flush(); }
+    void fail_with(Error error) { connection_->fail_with(std::move(error)); }
 
     /** Asks for a size of the output; the rate is kept. */
     void set_output_size(uint32_t width, uint32_t height);
@@ -94,23 +85,16 @@ public:
     zwp_virtual_keyboard_manager_v1* keyboard_manager() const { return keyboard_manager_; }
     zwlr_virtual_pointer_manager_v1* pointer_manager() const { return pointer_manager_; }
 
-    /** For handlers of events: the next wait() ends with this error. */
-    void fail_with(Error error);
-
 private:
-    ControlClient(const SessionInfo& session, UniqueFd wake_fd);
-    Result<void> open(const SessionInfo& session, std::chrono::milliseconds timeout);
+    ControlClient(const SessionInfo& session, std::unique_ptr<WaylandConnection> connection);
     Result<void> bind_session(std::chrono::milliseconds timeout);
-    Result<void> check() const;
-    Error connection_error() const;
+    Result<void> with_busy_stepper(Result<void> result) const;
 
     struct Listeners;
 
     const std::string name_;
     const pid_t pid_;
-    UniqueFd wake_fd_;
-    wl_display* display_ = nullptr;
-    wl_event_queue* queue_ = nullptr;
+    const std::unique_ptr<WaylandConnection> connection_;
     wl_registry* registry_ = nullptr;
     wl_seat* seat_ = nullptr;
     stepscope_control_v1* control_ = nullptr;
@@ -120,8 +104,7 @@ private:
 
     uint32_t capabilities_ = 0;
     bool session_known_ = false;
-    SessionState pending_;        // of the dispatching thread, until done
-    std::optional<Error> error_;  // of the dispatching thread
+    SessionState pending_;  // of the dispatching thread, until done
     mutable std::mutex mutex_;
     SessionState state_;
 };

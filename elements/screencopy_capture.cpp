@@ -15,12 +15,10 @@ GST_DEBUG_CATEGORY_EXTERN(gst_wl_screencopy_src_debug);
 namespace stepscope {
 namespace {
 
-using Clock = ControlClient::Clock;
+using Clock = PictureSource::Clock;
 
-/** How long a compositor may take to answer the first requests. */
+/** How long a compositor may take to answer the first requests for steps. */
 constexpr std::chrono::seconds kConnectTimeout{5};
-/** How long a stop waits for the compositor to read the last input. */
-constexpr std::chrono::milliseconds kStopTimeout{500};
 /** How long a starting game may take until its pictures pass through. */
 constexpr std::chrono::seconds kRequireGrace{3};
 
@@ -50,77 +48,64 @@ void reset(CaptureStats& stats) {
     }
 }
 
-ScreencopyCapture::ScreencopyCapture(GstBaseSrc* element, std::shared_ptr<ControlClient> control,
+ScreencopyCapture::ScreencopyCapture(GstBaseSrc* element, std::shared_ptr<PictureSource> source,
                                      const CaptureSettings& settings, CaptureStats& stats)
     : element_(element),
-      control_(std::move(control)),
+      source_(std::move(source)),
       settings_(settings),
       stats_(stats),
-      stream_(control_, settings.cursor, settings.max_buffers, stats),
-      input_(control_, settings.steps.has_value()),
       // A clock may keep the callback a while longer than this object; not the connection.
-      ticks_([weak = std::weak_ptr<ControlClient>(control_)] {
+      ticks_([weak = std::weak_ptr<PictureSource>(source_)] {
           if (auto locked = weak.lock()) {
               locked->wake();
           }
       }) {}
 
 ScreencopyCapture::~ScreencopyCapture() {
-    if (steps_) {
-        steps_->client.reset();
-    }
-    if (input_.end()) {
-        // A compositor throws away what it has not read when a connection closes: let it read that
-        // keys and buttons are up. If it does not answer, nothing can be done.
-        static_cast<void>(control_->roundtrip(kStopTimeout));
-    }
+    // Before the connection: somebody else may step the session from now on.
+    steps_.reset();
 }
 
 Result<std::unique_ptr<ScreencopyCapture>> ScreencopyCapture::connect(
     GstBaseSrc* element, const std::string& session, const CaptureSettings& settings,
     CaptureStats& stats) {
-    auto found = find_session(session);
-    if (!found) {
-        return std::unexpected(found.error());
+    auto source = SessionSource::connect(
+        session, {settings.cursor, settings.max_buffers, settings.steps.has_value()}, stats);
+    if (!source) {
+        return std::unexpected(source.error());
     }
-    auto control = ControlClient::connect(*found, kConnectTimeout);
-    if (!control) {
-        return std::unexpected(control.error());
-    }
-    GST_INFO_OBJECT(element, "connected to session '%s' (pid %d)", found->name.c_str(),
-                    static_cast<int>(found->pid));
-    std::unique_ptr<StepClient> stepper;
+    GST_INFO_OBJECT(element, "connected to %s", (*source)->name().c_str());
+    std::unique_ptr<Steps> steps;
     if (settings.steps) {
-        auto created = StepClient::create(*control, kConnectTimeout);
-        if (!created) {
-            return std::unexpected(created.error());
+        auto client = StepClient::create((*source)->control(), kConnectTimeout);
+        if (!client) {
+            return std::unexpected(client.error());
         }
-        stepper = std::move(*created);
+        steps = std::make_unique<Steps>();
+        steps->settings = *settings.steps;
+        steps->session = *source;
+        steps->client = std::move(*client);
     }
     std::unique_ptr<ScreencopyCapture> capture(
-        new ScreencopyCapture(element, std::move(*control), settings, stats));
-    if (stepper) {
-        capture->steps_ = std::make_unique<Steps>();
-        capture->steps_->settings = *settings.steps;
-        capture->steps_->client = std::move(stepper);
-    }
+        new ScreencopyCapture(element, std::move(*source), settings, stats));
+    capture->steps_ = std::move(steps);
     return capture;
 }
 
 void ScreencopyCapture::set_flushing(bool flushing) {
     flushing_ = flushing;
-    control_->wake();
+    source_->wake();
 }
 
 void ScreencopyCapture::end() {
     ended_ = true;
-    control_->wake();
+    source_->wake();
 }
 
 void ScreencopyCapture::resume() {
     resumed_ = true;
     paused_ = false;
-    control_->wake();
+    source_->wake();
 }
 
 void ScreencopyCapture::set_peer_reads_video_meta(bool reads) {
@@ -136,8 +121,8 @@ GstPtr<GstCaps> ScreencopyCapture::caps() const {
         }
     }
     if (!all) {
-        const SessionState state = control_->state();
-        all = sized_template_caps(state.width, state.height);
+        const auto [width, height] = source_->size();
+        all = sized_template_caps(width, height);
     }
     return settings_.steps ? with_step_rates(std::move(all)) : std::move(all);
 }
@@ -147,7 +132,7 @@ CaptureLatency ScreencopyCapture::latency() const {
         return {0, GST_CLOCK_TIME_NONE};
     }
     std::lock_guard lock(mutex_);
-    const GstClockTime period = period_of(rate_.unlimited() ? control_->refresh() : rate_);
+    const GstClockTime period = period_of(rate_.unlimited() ? source_->refresh() : rate_);
     if (period == 0) {
         return {0, GST_CLOCK_TIME_NONE};
     }
@@ -168,7 +153,7 @@ void ScreencopyCapture::post_latency_change() {
 
 Result<void> ScreencopyCapture::inject(InputActions actions) {
     const auto [width, height] = picture_size();
-    return input_.take(std::move(actions), width, height);
+    return source_->inject(std::move(actions), width, height);
 }
 
 std::pair<uint32_t, uint32_t> ScreencopyCapture::picture_size() const {
@@ -178,8 +163,7 @@ std::pair<uint32_t, uint32_t> ScreencopyCapture::picture_size() const {
             return {format_->width, format_->height};
         }
     }
-    const SessionState state = control_->state();
-    return {state.width, state.height};
+    return source_->size();
 }
 
 GstFlowReturn ScreencopyCapture::create(GstBuffer** buffer) {
@@ -189,25 +173,25 @@ GstFlowReturn ScreencopyCapture::create(GstBuffer** buffer) {
 
 GstFlowReturn ScreencopyCapture::create_live(GstBuffer** buffer) {
     // What came while downstream worked, so that old frames are not taken for the newest.
-    Result<void> connection = control_->wait(Clock::now());
+    Result<void> connection = source_->wait(Clock::now());
     for (;;) {
         if (flushing_ || ended_) {
             return GST_FLOW_FLUSHING;
         }
         if (paused_ && connection) {
-            connection = control_->wait(std::nullopt);
+            connection = source_->wait(std::nullopt);
             continue;
         }
         if (resumed_.exchange(false)) {
             // What came while nobody pulled is old.
-            stream_.keep_newest();
+            source_->keep_newest();
             ticks_.stop();
             fresh_ = true;
         }
-        const bool ending = !connection || control_->end();
+        const bool ending = !connection || source_->end();
         const bool tick = ticks_.running() && ticks_.due();
         if (!ticks_.running() || tick || ending) {
-            if (auto frame = ticks_.running() ? stream_.take_newest() : stream_.take_oldest()) {
+            if (auto frame = ticks_.running() ? source_->take_newest() : source_->take_oldest()) {
                 GstPtr<GstBuffer> made;
                 switch (make_buffer(*frame, made)) {
                     case Fate::push:
@@ -234,7 +218,7 @@ GstFlowReturn ScreencopyCapture::create_live(GstBuffer** buffer) {
         if (!within_deadlines()) {
             return GST_FLOW_ERROR;
         }
-        connection = control_->wait(next_deadline());
+        connection = source_->wait(next_deadline());
     }
 }
 
@@ -250,12 +234,12 @@ void ScreencopyCapture::begin() {
         const bool keeps_last = steps_->settings.on_no_frame == OnNoFrame::repeat;
         for (bool extra : {keeps_last, steps_->settings.frames_per_step > 1}) {
             if (extra) {
-                stream_.add_credit();
+                source_->add_credit();
             }
         }
-        stream_.wake_on_release();
+        steps_->session->stream().wake_on_release();
     }
-    stream_.start();
+    source_->start();
 }
 
 ScreencopyCapture::Fate ScreencopyCapture::admit(const CapturedFrame& frame) {
@@ -330,7 +314,7 @@ void ScreencopyCapture::start_ticks() {
     if (!extra_credit_) {
         // The frame that is kept for repeats must not be missing downstream.
         extra_credit_ = true;
-        stream_.add_credit();
+        source_->add_credit();
     }
 }
 
@@ -409,7 +393,7 @@ void ScreencopyCapture::announce_path(const CapturedFrame& frame) {
 }
 
 GstFlowReturn ScreencopyCapture::finish(const Result<void>& connection) {
-    if (const auto end = control_->end()) {
+    if (const auto end = source_->end()) {
         GST_INFO_OBJECT(element_, "the game %s (%u)", nick_of(end->how), end->value);
         post_ended(*end, "");
         return GST_FLOW_EOS;

@@ -9,10 +9,10 @@
 #include <optional>
 #include <string>
 
-#include "capture_stream.hpp"
 #include "frame_buffer.hpp"
 #include "frame_timing.hpp"
-#include "game_input.hpp"
+#include "picture_source.hpp"
+#include "session_source.hpp"
 #include "step_client.hpp"
 #include "step_timeline.hpp"
 
@@ -74,7 +74,7 @@ public:
     /** While paused, create() returns nothing. */
     void pause() { paused_ = true; }
     void resume();
-    void set_cursor(CursorMode mode) { stream_.set_cursor(mode); }
+    void set_cursor(CursorMode mode) { source_->set_cursor(mode); }
     GstPtr<GstCaps> caps() const;
     CaptureLatency latency() const;
     /** Takes one input event for the game. */
@@ -85,7 +85,7 @@ private:
     /** What became of a frame. */
     enum class Fate { push, skip, flushing, error };
 
-    ScreencopyCapture(GstBaseSrc* element, std::shared_ptr<ControlClient> control,
+    ScreencopyCapture(GstBaseSrc* element, std::shared_ptr<PictureSource> source,
                       const CaptureSettings& settings, CaptureStats& stats);
 
     GstElement* element() const { return GST_ELEMENT(element_); }
@@ -99,9 +99,9 @@ private:
     void forget_agreement();
     GstBuffer* repeat_last();
     void announce_path(const CapturedFrame& frame);
-    void ask_for_size(uint32_t width, uint32_t height);
+    bool ask_for_size(uint32_t width, uint32_t height);
     bool within_deadlines();
-    std::optional<ControlClient::Clock::time_point> next_deadline() const;
+    std::optional<PictureSource::Clock::time_point> next_deadline() const;
     GstFlowReturn finish(const Result<void>& connection);
     void post_ended(const SessionEnd& end, const std::string& message);
     void post_latency_change();
@@ -117,13 +117,12 @@ private:
     void stamp_step(GstBuffer* buffer, const StepAnswer& answer, bool repeated);
     bool within_step_deadline();
     GstFlowReturn finish_steps(const Result<void>& connection);
-    std::optional<ControlClient::Clock::time_point> next_step_deadline() const;
+    std::optional<PictureSource::Clock::time_point> next_step_deadline() const;
 
     GstBaseSrc* const element_;  // borrowed: it owns this
-    const std::shared_ptr<ControlClient> control_;
+    const std::shared_ptr<PictureSource> source_;
     const CaptureSettings settings_;
     CaptureStats& stats_;
-    CaptureStream stream_;
 
     std::atomic<bool> flushing_ = false;
     std::atomic<bool> ended_ = false;
@@ -134,7 +133,6 @@ private:
     std::optional<PictureFormat> format_;  // of the newest frame
     RefreshRate rate_{0, 1};               // negotiated; unlimited: every commit
     CaptureLatency posted_latency_;
-    GameInput input_;
 
     // Of the streaming thread:
     bool begun_ = false;
@@ -147,8 +145,8 @@ private:
     bool extra_credit_ = false;
 
     std::pair<uint32_t, uint32_t> wanted_size_{0, 0};
-    std::optional<ControlClient::Clock::time_point> size_deadline_;
-    std::optional<ControlClient::Clock::time_point> require_deadline_;
+    std::optional<PictureSource::Clock::time_point> size_deadline_;
+    std::optional<PictureSource::Clock::time_point> require_deadline_;
     bool require_met_ = false;            // a picture has passed through
     std::optional<FrameReason> refused_;  // why frames are skipped until require_deadline_
     std::optional<std::pair<FramePath, FrameReason>> announced_;
@@ -163,6 +161,7 @@ private:
     /** Of lock-step. */
     struct Steps {
         StepSettings settings;
+        std::shared_ptr<SessionSource> session;
         std::unique_ptr<StepClient> client;
         StepTimeline timeline;
         uint32_t taken = 0;                    // of the steps that make one buffer
@@ -170,7 +169,7 @@ private:
         bool picture_is_new = false;           // none of the steps before showed it
         bool game_shown = false;               // the game has shown a picture
         uint64_t input_sequence = 0;           // events sent before the open step
-        ControlClient::Clock::time_point answer_deadline;
+        PictureSource::Clock::time_point answer_deadline;
         std::optional<StepAnswer> ended;  // the answer that was the last
     };
     std::unique_ptr<Steps> steps_;

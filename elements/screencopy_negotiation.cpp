@@ -14,7 +14,7 @@ GST_DEBUG_CATEGORY_EXTERN(gst_wl_screencopy_src_debug);
 namespace stepscope {
 namespace {
 
-using Clock = ControlClient::Clock;
+using Clock = PictureSource::Clock;
 
 /** How long a session may take to show its game in another size. */
 constexpr std::chrono::seconds kSizeTimeout{5};
@@ -30,13 +30,12 @@ bool ScreencopyCapture::negotiate() {
     GstPtr<GstCaps> offered = caps();
     GstPtr<GstCaps> everything = picture_template_caps();
     GstPtr<GstCaps> peer(gst_pad_peer_query_caps(GST_BASE_SRC_PAD(element_), everything.get()));
-    Negotiation found = negotiate_caps(peer.get(), offered.get(), control_->refresh());
+    Negotiation found = negotiate_caps(peer.get(), offered.get(), source_->refresh());
     switch (found.outcome) {
         case Negotiation::Outcome::other_size:
             forget_agreement();
             set_step_rate(found.rate);
-            ask_for_size(found.width, found.height);
-            return true;
+            return ask_for_size(found.width, found.height);
         case Negotiation::Outcome::agreed:
             set_step_rate(found.rate);
             if (!format) {
@@ -97,14 +96,18 @@ void ScreencopyCapture::forget_agreement() {
     ticks_.stop();
 }
 
-void ScreencopyCapture::ask_for_size(uint32_t width, uint32_t height) {
+bool ScreencopyCapture::ask_for_size(uint32_t width, uint32_t height) {
     if (wanted_size_ == std::pair(width, height)) {
-        return;
+        return true;
     }
     GST_INFO_OBJECT(element_, "asking the session for %ux%u", width, height);
     wanted_size_ = {width, height};
     size_deadline_ = Clock::now() + kSizeTimeout;
-    control_->set_output_size(width, height);
+    if (auto asked = source_->resize(width, height); !asked) {
+        post_error(element(), GST_CORE_ERROR, GST_CORE_ERROR_NEGOTIATION, asked.error().message);
+        return false;
+    }
+    return true;
 }
 
 ScreencopyCapture::Fate ScreencopyCapture::agree_on(const CapturedFrame& frame) {
@@ -136,13 +139,12 @@ bool ScreencopyCapture::within_deadlines() {
         return false;
     }
     if (size_deadline_ && now >= *size_deadline_) {
-        const SessionState state = control_->state();
-        post_error(element(), GST_CORE_ERROR, GST_CORE_ERROR_NEGOTIATION,
-                   std::format("downstream wants pictures of {}x{}, but session '{}' still shows "
-                               "{}x{}; insert videoscale, or start the session with that size",
-                               wanted_size_.first, wanted_size_.second, control_->name(),
-                               format_ ? format_->width : state.width,
-                               format_ ? format_->height : state.height));
+        const auto [width, height] = picture_size();
+        post_error(
+            element(), GST_CORE_ERROR, GST_CORE_ERROR_NEGOTIATION,
+            std::format("downstream wants pictures of {}x{}, but {} still shows "
+                        "{}x{}; insert videoscale, or start the session with that size",
+                        wanted_size_.first, wanted_size_.second, source_->name(), width, height));
         return false;
     }
     return true;

@@ -14,7 +14,7 @@ GST_DEBUG_CATEGORY_EXTERN(gst_wl_screencopy_src_debug);
 namespace stepscope {
 namespace {
 
-using Clock = ControlClient::Clock;
+using Clock = PictureSource::Clock;
 
 /** What a step's answer may take longer than the step's own timeout. */
 constexpr std::chrono::seconds kAnswerGrace{5};
@@ -43,7 +43,7 @@ void ScreencopyCapture::set_step_rate(const RefreshRate& agreed) {
     RefreshRate rate = agreed;
     if (rate.unlimited()) {
         // Downstream accepts nothing, as far as one can tell before the first picture.
-        rate = control_->refresh();
+        rate = source_->refresh();
     }
     steps_->timeline.set_rate(rate.unlimited() ? RefreshRate{60, 1} : rate);
 }
@@ -55,7 +55,7 @@ GstFlowReturn ScreencopyCapture::create_step(GstBuffer** buffer) {
             return GST_FLOW_FLUSHING;  // the answer to an open step is for the next call
         }
         if (paused_ && connection) {
-            connection = control_->wait(std::nullopt);
+            connection = source_->wait(std::nullopt);
             continue;
         }
         if (auto answer = steps_->client->take_answer()) {
@@ -70,17 +70,17 @@ GstFlowReturn ScreencopyCapture::create_step(GstBuffer** buffer) {
                     return GST_FLOW_ERROR;
             }
         }
-        const bool end_known = !connection || control_->end();
+        const bool end_known = !connection || source_->end();
         if (end_known || (steps_->ended && Clock::now() >= steps_->answer_deadline)) {
             return finish_steps(connection);
         }
-        if (!steps_->ended && !steps_->client->open() && stream_.has_credit()) {
+        if (!steps_->ended && !steps_->client->open() && steps_->session->stream().has_credit()) {
             begin_step();
         }
         if (!within_deadlines() || !within_step_deadline()) {
             return GST_FLOW_ERROR;
         }
-        connection = control_->wait(next_step_deadline());
+        connection = source_->wait(next_step_deadline());
     }
 }
 
@@ -89,7 +89,7 @@ void ScreencopyCapture::begin_step() {
         set_step_rate({0, 1});
     }
     // All input so far and the step leave in one flush, that of the wait which follows.
-    steps_->input_sequence = input_.send_kept();
+    steps_->input_sequence = steps_->session->input().send_kept();
     const uint32_t timeout_ms = steps_->settings.timeout_ms;
     steps_->client->begin(steps_->timeline.length_ns(), timeout_ms);
     // A step that somebody else left open may have to time out first.
@@ -111,11 +111,12 @@ bool ScreencopyCapture::within_step_deadline() {
         Clock::now() < steps_->answer_deadline) {
         return true;
     }
-    post_error(element(), {Fault::gone,
-                           std::format("the compositor of session '{}' (pid {}) does not answer a "
-                                       "step; is it stopped?",
-                                       control_->name(), control_->pid()),
-                           0});
+    post_error(element(),
+               {Fault::gone,
+                std::format("the compositor of session '{}' (pid {}) does not answer a "
+                            "step; is it stopped?",
+                            steps_->session->control()->name(), steps_->session->control()->pid()),
+                0});
     return false;
 }
 
@@ -126,8 +127,8 @@ ScreencopyCapture::Fate ScreencopyCapture::take_answer(const StepAnswer& answer,
             post_error(element(),
                        {Fault::gone,
                         std::format("step {} of session '{}' was not done after {} ms: {}",
-                                    answer.step, control_->name(), steps_->settings.timeout_ms,
-                                    in_one_line(answer.message)),
+                                    answer.step, steps_->session->control()->name(),
+                                    steps_->settings.timeout_ms, in_one_line(answer.message)),
                         0});
             return Fate::error;
         case StepStatus::exited:
@@ -144,12 +145,13 @@ ScreencopyCapture::Fate ScreencopyCapture::take_answer(const StepAnswer& answer,
     take_picture(answer);
     steps_->timeline.advance();
     if (!steps_->game_shown && steps_->timeline.now_ns() > kStartupLimitNs) {
-        post_error(element(),
-                   {Fault::gone,
-                    std::format("the game of session '{}' showed no picture within {} s of its "
-                                "time; does it open a window?",
-                                control_->name(), kStartupLimitNs / 1'000'000'000),
-                    0});
+        post_error(
+            element(),
+            {Fault::gone,
+             std::format("the game of session '{}' showed no picture within {} s of its "
+                         "time; does it open a window?",
+                         steps_->session->control()->name(), kStartupLimitNs / 1'000'000'000),
+             0});
         return Fate::error;
     }
     if (++steps_->taken < steps_->settings.frames_per_step) {
@@ -160,7 +162,7 @@ ScreencopyCapture::Fate ScreencopyCapture::take_answer(const StepAnswer& answer,
 
 // The frame events of a step come before its answer.
 void ScreencopyCapture::take_picture(const StepAnswer& answer) {
-    std::optional<CapturedFrame> frame = stream_.take_newest();
+    std::optional<CapturedFrame> frame = source_->take_newest();
     if (frame && !steps_->game_shown && frame->info.reason == FrameReason::no_window) {
         frame.reset();  // the empty screen before the game's window
     }
@@ -187,7 +189,7 @@ ScreencopyCapture::Fate ScreencopyCapture::finish_group(const StepAnswer& answer
         post_error(element(), GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_READ,
                    std::format("on-no-frame=error, but step {} of session '{}' showed no new "
                                "picture; use on-no-frame=repeat or skip",
-                               answer.step, control_->name()));
+                               answer.step, steps_->session->control()->name()));
         return Fate::error;
     }
     if (!is_new && steps_->settings.on_no_frame == OnNoFrame::skip) {
@@ -241,7 +243,7 @@ GstFlowReturn ScreencopyCapture::finish_steps(const Result<void>& connection) {
     SessionEnd end{steps_->ended->status == StepStatus::crashed ? SessionEnd::How::signaled
                                                                 : SessionEnd::How::exited,
                    0};
-    end = control_->end().value_or(end);
+    end = source_->end().value_or(end);
     GST_INFO_OBJECT(element_, "the game ended: %s", steps_->ended->message.c_str());
     post_ended(end, steps_->ended->message);
     return GST_FLOW_EOS;
