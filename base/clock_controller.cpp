@@ -368,9 +368,6 @@ void ClockController::dispatch() {
     if (what & kEventProcesses) {
         watch_processes();
     }
-    if ((what & kEventPresent) && callbacks_.on_present) {
-        callbacks_.on_present();
-    }
     if (open_ && had_process_ && process_count() == 0) {
         finish(end_status_, end_message_);
         return;

@@ -64,8 +64,6 @@ public:
          * False: call recheck() once that is so. Missing: always true.
          */
         std::function<bool()> on_quiescent;
-        /** A present was reported by the present hook; the step goes on until T+Δ. */
-        std::function<void()> on_present;
     };
 
     struct ThreadInfo {

@@ -33,6 +33,8 @@ inline constexpr char kEnvNotifyPath[] = "STEPSCOPE_CLOCK_NOTIFY_PATH";
 /** Set for a display server that lives in the game's time: it takes part in it, but answers its
  * clients, the compositor among them, also while time stands still. */
 inline constexpr char kEnvDisplayServer[] = "STEPSCOPE_CLOCK_DISPLAY_SERVER";
+/** "off": presents return as they would without us. */
+inline constexpr char kEnvPresentGate[] = "STEPSCOPE_PRESENT_GATE";
 
 enum class ThreadState : uint32_t {
     free = 0,
@@ -57,8 +59,20 @@ enum class WaitKind : uint32_t {
     descriptors,
     child,
     signal,
-    timers,  // the library's own thread that fires timers
+    timers,   // the library's own thread that fires timers
+    present,  // showed its frame: held until the next step begins
 };
+
+/** Neither time nor another thread ends it: only the next step. */
+inline constexpr bool is_held(WaitKind kind) {
+    return kind == WaitKind::step || kind == WaitKind::present;
+}
+
+/** Bits of ClockPage::present_apis: what showed frames through the present gate. */
+inline constexpr uint32_t kPresentEgl = 1;
+inline constexpr uint32_t kPresentGlx = 2;
+inline constexpr uint32_t kPresentVulkan = 4;
+inline constexpr uint32_t kPresentOther = 8;
 
 enum class StepState : uint32_t {
     closed = 0,  // time stands still
@@ -75,7 +89,6 @@ inline constexpr uint32_t kWakeDeliver = 8;      // timers thread: write the mar
 inline constexpr uint32_t kEventStepDone = 1;
 inline constexpr uint32_t kEventConfirm = 2;    // all idle, some externally: may time move?
 inline constexpr uint32_t kEventProcesses = 4;  // the process table changed
-inline constexpr uint32_t kEventPresent = 8;
 
 struct alignas(64) ThreadSlot {
     std::atomic<ThreadState> state;
@@ -109,12 +122,12 @@ struct ClockPage {
     uint64_t magic;
     uint32_t version;
     uint32_t size;
-    int64_t monotonic_base_ns;  // CLOCK_MONOTONIC and BOOTTIME at virtual time 0
-    int64_t realtime_base_ns;   // CLOCK_REALTIME at virtual time 0
-    uint32_t spin_reads;        // clock reads in one instant that count as a wait…
-    uint32_t spin_advance_ns;   // …of this length
-    uint32_t seeded;            // 1: random numbers come from `seed`
-    uint32_t reserved0;
+    int64_t monotonic_base_ns;           // CLOCK_MONOTONIC and BOOTTIME at virtual time 0
+    int64_t realtime_base_ns;            // CLOCK_REALTIME at virtual time 0
+    uint32_t spin_reads;                 // clock reads in one instant that count as a wait…
+    uint32_t spin_advance_ns;            // …of this length
+    uint32_t seeded;                     // 1: random numbers come from `seed`
+    std::atomic<uint32_t> present_apis;  // not constant, but changes once or twice
     uint64_t seed;
 
     // Read by every clock read; alone in its cache line.

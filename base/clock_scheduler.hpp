@@ -208,7 +208,7 @@ inline void open_step_locked(ClockPage& page, uint64_t delta_ns) {
     for (uint32_t i = 0; i < slots_in_use(page); ++i) {
         ThreadSlot& slot = page.threads[i];
         if (slot.state.load(std::memory_order_relaxed) == ThreadState::waiting &&
-            slot.kind.load(std::memory_order_relaxed) == WaitKind::step) {
+            is_held(slot.kind.load(std::memory_order_relaxed))) {
             slot.deadline_ns.store(now, std::memory_order_relaxed);
         }
     }
@@ -304,11 +304,22 @@ inline void recount_locked(ClockPage& page) {
 }
 
 inline const char* wait_kind_name(WaitKind kind) {
-    constexpr const char* names[] = {"nothing",     "sleep",    "repeated clock reads",
-                                     "next step",   "mutex",    "condition variable",
-                                     "semaphore",   "rwlock",   "barrier",
-                                     "thread join", "futex",    "file descriptors",
-                                     "child",       "a signal", "timers"};
+    constexpr const char* names[] = {"nothing",
+                                     "sleep",
+                                     "repeated clock reads",
+                                     "next step",
+                                     "mutex",
+                                     "condition variable",
+                                     "semaphore",
+                                     "rwlock",
+                                     "barrier",
+                                     "thread join",
+                                     "futex",
+                                     "file descriptors",
+                                     "child",
+                                     "a signal",
+                                     "timers",
+                                     "next step, with its frame shown"};
     const auto index = static_cast<uint32_t>(kind);
     return index < sizeof names / sizeof *names ? names[index] : "unknown";
 }

@@ -43,8 +43,7 @@ int main(int argc, char** argv) {
                              [&] {
                                  ++asked;
                                  return true;
-                             },
-                         .on_present = {}});
+                             }});
     if (const auto expected = clock.expect_process(); !expected) {
         std::fprintf(stderr, "clock_jumps: %s\n", expected.error().message.c_str());
         return 1;

@@ -11,6 +11,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kName = "libstepscope-clock.so";
+constexpr const char* kLayerManifest = "VkLayer_STEPSCOPE_present.json";
 
 }  // namespace
 
@@ -40,6 +41,12 @@ Result<std::string> find_clock_library() {
 
 std::string clock_library_path() {
     return find_clock_library().value_or("");
+}
+
+std::string vulkan_layer_directory() {
+    std::error_code error;
+    const fs::path directory = fs::path(clock_library_path()).parent_path();
+    return fs::exists(directory / kLayerManifest, error) ? directory.string() : "";
 }
 
 }  // namespace stepscope

@@ -16,4 +16,8 @@ Result<std::string> find_clock_library();
 /** The same, after find_clock_library() succeeded. */
 std::string clock_library_path();
 
+/** The directory of the Vulkan layer's manifest, beside the clock library; empty where this was
+ * built without. */
+std::string vulkan_layer_directory();
+
 }  // namespace stepscope

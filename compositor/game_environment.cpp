@@ -59,6 +59,13 @@ std::vector<std::string> make_game_environment(const GameEnvironment& environmen
     } else {
         variables["DISPLAY"] = environment.x11_display;
     }
+    if (!environment.vulkan_layer_directory.empty()) {
+        // Read by Vulkan loaders from 1.3.296 on; what the user has set there stays.
+        std::string& directories = variables["VK_ADD_IMPLICIT_LAYER_PATH"];
+        directories =
+            environment.vulkan_layer_directory + (directories.empty() ? "" : ":" + directories);
+        variables["STEPSCOPE_VULKAN_LAYER"] = "1";
+    }
     // First choice, then second. Qt separates with another character; SDL 2 and 3 differ in name.
     struct Toolkit {
         const char* variable;

@@ -16,7 +16,8 @@ struct GameEnvironment {
     Platform platform = Platform::automatic;
     std::string session;
     std::string runtime_directory;
-    std::string x11_display;  // empty: no X11
+    std::string x11_display;             // empty: no X11
+    std::string vulkan_layer_directory;  // empty: no present gate for Vulkan
 };
 
 /**

@@ -28,7 +28,6 @@ LockStep::LockStep(wl_display* display, ClockController controller, CaptureOutpu
     controller_.set_callbacks({
         .on_step_done = [this](const auto& result) { handle_step_done(result); },
         .on_quiescent = [this] { return quiet(); },
-        .on_present = {},
     });
 }
 
@@ -125,6 +124,7 @@ bool LockStep::quiet() {
         return false;
     }
     quiet_rounds_ = 0;
+    drained_ = true;
     return true;
 }
 
@@ -135,7 +135,9 @@ void LockStep::request_recheck() {
 }
 
 int LockStep::handle_controller(int /*fd*/, uint32_t /*mask*/, void* data) {
-    static_cast<LockStep*>(data)->controller_.dispatch();
+    auto* self = static_cast<LockStep*>(data);
+    self->controller_.dispatch();
+    self->drained_ = false;
     return 0;
 }
 
@@ -143,13 +145,14 @@ int LockStep::handle_recheck(int fd, uint32_t /*mask*/, void* data) {
     uint64_t count = 0;
     (void)!::read(fd, &count, sizeof(count));
     auto* self = static_cast<LockStep*>(data);
-    if (const auto result = std::exchange(self->deferred_, {})) {
-        self->handle_step_done(*result);
-        return 0;
-    }
     self->looped_ = true;
-    self->controller_.recheck();
+    if (!self->deferred_) {
+        self->controller_.recheck();
+    } else if (self->quiet()) {
+        self->handle_step_done(*std::exchange(self->deferred_, {}));
+    }
     self->looped_ = false;
+    self->drained_ = false;
     return 0;
 }
 
@@ -183,7 +186,14 @@ void LockStep::handle_step_done(const ClockController::StepResult& result) {
     switch (result.status) {
         case Ended::presented:
         case Ended::no_commit:
-            show(std::move(outcome));
+            // A game that waits for time alone, or in the present gate, came to the end without
+            // asking: what it sent last may not have been read yet.
+            if (drained_) {
+                show(std::move(outcome));
+            } else {
+                deferred_ = result;
+                request_recheck();
+            }
             return;
         case Ended::cancelled:
             outcome.status = Status::timeout;
@@ -209,6 +219,7 @@ void LockStep::show(Outcome outcome) {
 
 void LockStep::answer(const Outcome& outcome) {
     wl_event_source_timer_update(timeout_.get(), 0);
+    deferred_.reset();
     if (Done done = std::exchange(done_, {})) {
         done(outcome);
     }

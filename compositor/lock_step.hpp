@@ -88,6 +88,7 @@ private:
     uint64_t step_ = 0;
     bool advancing_ = false;
     bool looped_ = false;
+    bool drained_ = false;  // while everything that was sent has been read
     int quiet_rounds_ = 0;
     int64_t ahead_ns_ = 0;  // time that was advanced outside steps
     std::optional<ClockController::StepResult> deferred_;

@@ -134,6 +134,7 @@ Result<void> Server::start_game() {
         .session = directory_.name(),
         .runtime_directory = directory_.runtime_directory(),
         .x11_display = xwayland_ ? xwayland_->display_name() : "",
+        .vulkan_layer_directory = lock_step_ ? vulkan_layer_directory() : "",
     };
     std::vector<int> inherit;
     if (lock_step_) {

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -69,6 +70,8 @@ bool find_page() {
         return false;
     }
     process.display_server = ::getenv(kEnvDisplayServer) != nullptr;
+    const char* gate = ::getenv(kEnvPresentGate);
+    process.present_gate = !process.display_server && (!gate || ::strcmp(gate, "off") != 0);
     const int page_fd = parse_fd(::getenv(kEnvPageFd));
     const int notify_fd = parse_fd(::getenv(kEnvNotifyFd));
     ClockPage* page = map_page(page_fd);
@@ -344,7 +347,7 @@ Woken wait(Thread& thread, Locked& locked, WaitNode* nodes, uint32_t count, Wait
     while ((wake = slot.wake.load(std::memory_order_acquire)) == 0) {
         if (futex_wait(slot.wake, 0, kLongWaitNs) == -EINTR) {
             Locked again;
-            if (slot.wake.load(std::memory_order_relaxed) != 0 || kind == WaitKind::step) {
+            if (slot.wake.load(std::memory_order_relaxed) != 0 || is_held(kind)) {
                 continue;
             }
             make_running_locked(page, slot, kWakeInterrupted);

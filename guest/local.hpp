@@ -30,6 +30,10 @@ struct Thread {
     uint64_t random_key = 0;
     uint64_t random_counter = 0;
     uint64_t random_children = 0;
+    uint32_t presenting = 0;  // depth of presents: one API may be made of another
+    uint64_t gate = 0;        // the surface at whose present it is held
+    uint64_t surfaces[4] = {};  // others that it has presented
+    uint32_t next_surface = 0;
 };
 
 struct Process {
@@ -39,6 +43,7 @@ struct Process {
     int page_fd = -1;
     int notify_fd = -1;
     bool display_server = false;  // never held: others wait for its answers
+    bool present_gate = false;    // a present returns when the next step begins
 };
 
 extern constinit Process process;

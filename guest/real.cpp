@@ -3,6 +3,9 @@
 
 #include <dlfcn.h>
 
+#include <atomic>
+#include <initializer_list>
+
 namespace stepscope::guest::real {
 
 #define STEPSCOPE_DEFINE(name) constinit decltype(&::name) name = nullptr;
@@ -20,12 +23,29 @@ void* find_condition(const char* name) {
         return function;
     }
 #endif
-    return dlsym(RTLD_NEXT, name);
+    return look_up()(RTLD_NEXT, name);
 }
 
 }  // namespace
 
+LookUp look_up() {
+    static constinit std::atomic<LookUp> found = nullptr;
+    LookUp function = found.load(std::memory_order_relaxed);
+    if (!function) {
+        // It moved from libdl into the C library, under a new version; the old ones stay.
+        for (const char* version : {"GLIBC_2.34", "GLIBC_2.17", "GLIBC_2.2.5", "GLIBC_2.0"}) {
+            function = reinterpret_cast<LookUp>(dlvsym(RTLD_NEXT, "dlsym", version));
+            if (function) {
+                found.store(function, std::memory_order_relaxed);
+                break;
+            }
+        }
+    }
+    return function;
+}
+
 void resolve() {
+    const LookUp dlsym = look_up();
 #define STEPSCOPE_RESOLVE(name) name = reinterpret_cast<decltype(name)>(dlsym(RTLD_NEXT, #name));
     STEPSCOPE_REAL_FUNCTIONS(STEPSCOPE_RESOLVE)
 #undef STEPSCOPE_RESOLVE

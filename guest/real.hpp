@@ -154,4 +154,8 @@ STEPSCOPE_REAL_CONDITION_FUNCTIONS(STEPSCOPE_DECLARE)
 /** Finds them all; once, before anything else. */
 void resolve();
 
+/** dlsym() itself is replaced as well; this is the C library's, at any time. */
+using LookUp = void* (*)(void* handle, const char* name);
+LookUp look_up();
+
 }  // namespace stepscope::guest::real

@@ -137,13 +137,29 @@ void ticks() {
     }
 }
 
-void present() {
-    auto* const function =
-        reinterpret_cast<int (*)()>(::dlsym(RTLD_DEFAULT, "stepscope_clock_present"));
-    if (!function) {
+using PresentBegin = int (*)(const uint64_t*, uint32_t);
+using PresentEnd = void (*)(const uint64_t*, uint32_t, uint32_t, int);
+
+/** Shows a frame in a window, as the swap hooks do. */
+void show(uint64_t window) {
+    static const auto begin =
+        reinterpret_cast<PresentBegin>(::dlsym(RTLD_DEFAULT, "stepscope_clock_present_begin"));
+    static const auto end =
+        reinterpret_cast<PresentEnd>(::dlsym(RTLD_DEFAULT, "stepscope_clock_present_end"));
+    if (!begin || !end) {
         report("missing", 0, 0);
         return;
     }
+    begin(&window, 1);
+    // Before it goes out, a frame of another API that this one is made of.
+    begin(&window, 1);
+    end(&window, 1, 1, 1);
+    report("shown", static_cast<int64_t>(window), monotonic_ns());
+    std::fflush(stdout);
+    end(&window, 1, 1, 1);
+}
+
+void present() {
     std::thread audio([] {
         for (int i = 0; i < 20; ++i) {
             ::usleep(3'000);
@@ -153,9 +169,34 @@ void present() {
     for (int frame = 0; frame < 5; ++frame) {
         report("frame", frame, monotonic_ns());
         std::fflush(stdout);
-        function();
+        show(1);
     }
     audio.join();
+}
+
+void present_windows() {
+    for (int frame = 0; frame < 10; ++frame) {
+        report("frame", frame, monotonic_ns());
+        std::fflush(stdout);
+        show(1);
+        if (frame < 6) {
+            show(2);
+        }
+    }
+}
+
+void present_threads() {
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 3; ++i) {
+        threads.emplace_back([] {
+            for (int frame = 0; frame < 4; ++frame) {
+                show(1);
+            }
+        });
+    }
+    for (std::thread& thread : threads) {
+        thread.join();
+    }
 }
 
 void children() {
@@ -339,6 +380,8 @@ bool run_threaded_scenario(const std::string& name) {
                      {"spin_forever", spin_forever},
                      {"ticks", ticks},
                      {"present", present},
+                     {"present_threads", present_threads},
+                     {"present_windows", present_windows},
                      {"children", children},
                      {"endings", endings},
                      {"die", die},

@@ -6,6 +6,8 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
+#include <map>
+#include <set>
 #include <thread>
 
 #include "game.hpp"
@@ -106,6 +108,43 @@ TEST_CASE("a present holds its thread until the next step, and no other") {
     }
     CHECK(frame == 5);
     CHECK(game.line("audio").value == kBase + 60 * kMs);
+}
+
+TEST_CASE("a thread with two windows shows a frame in each in every step") {
+    Game game("present_windows");
+    // While the second window is new, and once it is no longer drawn, one is shown alone.
+    for (int step = 0; step < 10; ++step) {
+        CAPTURE(step);
+        const auto result = game.step(10 * kMs);
+        if (result.status == Status::exited) {
+            break;
+        }
+        CHECK(result.presents >= 1);
+    }
+    std::map<int64_t, std::map<int64_t, int>> shown;
+    for (const Line& line : game.lines()) {
+        if (line.name == "shown") {
+            CHECK(++shown[line.value][line.result] == 1);
+        }
+    }
+    int both = 0;
+    for (const auto& [when, windows] : shown) {
+        both += windows.size() == 2;
+    }
+    CHECK(both >= 4);
+}
+
+TEST_CASE("threads that show frames in one window take turns, a step each") {
+    Game game("present_threads");
+    for (int step = 0; step < 12; ++step) {
+        CAPTURE(step);
+        CHECK(game.step(10 * kMs).presents == 1);
+    }
+    std::set<int64_t> times;
+    for (const Line& line : game.lines()) {
+        times.insert(line.value);
+    }
+    CHECK(times.size() == 12);
 }
 
 TEST_CASE("the controller decides whether time moves while something outside is awaited") {

@@ -31,8 +31,7 @@ Game::Game(const std::vector<std::string>& command, const ClockController::Optio
              [this] {
                  ++quiescence_calls;
                  return quiet;
-             },
-         .on_present = {}});
+             }});
     start(command);
 }
 

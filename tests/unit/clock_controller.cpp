@@ -32,8 +32,7 @@ struct Played {
     Played() {
         controller.set_callbacks(
             {.on_step_done = [this](const auto& result) { results.push_back(result); },
-             .on_quiescent = {},
-             .on_present = {}});
+             .on_quiescent = {}});
     }
 
     uint32_t add_thread() {
