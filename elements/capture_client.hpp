@@ -10,6 +10,7 @@
 
 #include "control_client.hpp"
 #include "gst/slot_memory.hpp"
+#include "picture_area.hpp"
 
 namespace stepscope {
 
@@ -27,6 +28,7 @@ enum class FrameReason : uint32_t {
     format = 6,
     no_window = 7,
     other = 8,
+    screencopy = 100,  // not of the protocol: another compositor was captured
 };
 
 /** A frame event. */
@@ -41,6 +43,7 @@ struct FrameInfo {
     uint32_t dropped = 0;
     uint64_t step = 0;  // of the session, from 1; 0 outside of lock-step
     uint64_t virtual_time_ns = 0;
+    std::vector<PictureArea> damage;  // since the frame before; none: anything may differ
 };
 
 /** What a capture tells its user, on the thread that dispatches. */

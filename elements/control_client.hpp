@@ -20,9 +20,10 @@ struct zwlr_virtual_pointer_manager_v1;
 
 namespace stepscope {
 
-/** How the game ended; the values of the protocol's enum. */
+/** How the game ended; the values of the protocol's enum, and one of another compositor's output.
+ */
 struct SessionEnd {
-    enum class How : uint32_t { exited = 1, signaled = 2, not_started = 3 };
+    enum class How : uint32_t { exited = 1, signaled = 2, not_started = 3, output_gone = 100 };
     How how = How::exited;
     uint32_t value = 0;  // exit status, signal number or errno
 };

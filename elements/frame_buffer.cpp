@@ -6,6 +6,9 @@
 namespace stepscope {
 namespace {
 
+/** Type of the regions of interest that say what changed. */
+constexpr const char* kDamageRegion = "damage";
+
 GstCaps* make_clock_caps(const char* name) {
     GstCaps* made = gst_caps_new_empty_simple(name);
     GST_MINI_OBJECT_FLAG_SET(made, GST_MINI_OBJECT_FLAG_MAY_BE_LEAKED);
@@ -36,6 +39,10 @@ void describe(GstBuffer* buffer, const FrameInfo& info, FramePath path) {
         meta->step = info.step;
         meta->virtual_time = info.virtual_time_ns;
     }
+    for (const PictureArea& area : info.damage) {
+        gst_buffer_add_video_region_of_interest_meta(buffer, kDamageRegion, area.x, area.y,
+                                                     area.width, area.height);
+    }
 }
 
 const char* enum_nick(GType type, int value) {
@@ -64,6 +71,16 @@ GstPtr<GstBuffer> wrap_frame(const CapturedFrame& frame) {
                                    layout.stride.data());
     describe(buffer.get(), frame.info, frame.info.path);
     return buffer;
+}
+
+void forget_damage(GstBuffer* buffer) {
+    auto drop = [](GstBuffer*, GstMeta** meta, gpointer) -> gboolean {
+        if ((*meta)->info->api == GST_VIDEO_REGION_OF_INTEREST_META_API_TYPE) {
+            *meta = nullptr;
+        }
+        return TRUE;
+    };
+    gst_buffer_foreach_meta(buffer, drop, nullptr);
 }
 
 bool has_default_layout(const CapturedFrame& frame, const GstVideoInfo& info) {
@@ -152,6 +169,9 @@ std::string explain(FrameReason reason) {
             return "the game's pixel format can't be described in caps; use zero-copy=prefer";
         case FrameReason::no_window:
             return "the game shows no window; wait until it does";
+        case FrameReason::screencopy:
+            return "the compositor is no Stepscope session, and others copy each picture; use "
+                   "zero-copy=prefer";
         case FrameReason::other:
             break;
     }

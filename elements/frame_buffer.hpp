@@ -12,6 +12,9 @@ namespace stepscope {
 /** A new buffer around the frame's memory, with the metas that describe it. */
 GstPtr<GstBuffer> wrap_frame(const CapturedFrame& frame);
 
+/** For a buffer that shows the same picture as the one before: nothing changed. */
+void forget_damage(GstBuffer* buffer);
+
 /** True if the memory's rows lie where `info` says they do without a GstVideoMeta. */
 bool has_default_layout(const CapturedFrame& frame, const GstVideoInfo& info);
 

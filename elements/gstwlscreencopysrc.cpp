@@ -98,16 +98,34 @@ static GstStructure* make_stats(const CaptureStats& stats) {
         "no-frame-steps", G_TYPE_UINT64, stats.no_frame_steps.load(), nullptr);
 }
 
+// Unset strings are empty inside and NULL outside.
+
+static void set_string(std::string& target, const GValue* value) {
+    const char* text = g_value_get_string(value);
+    target = text != nullptr ? text : "";
+}
+
+static void get_string(const std::string& source, GValue* value) {
+    g_value_set_string(value, source.empty() ? nullptr : source.c_str());
+}
+
 static void gst_wl_screencopy_src_set_property(GObject* object, guint id, const GValue* value,
                                                GParamSpec* spec) {
     auto* priv = GST_WL_SCREENCOPY_SRC(object)->priv;
     std::lock_guard lock(priv->mutex);
     switch (id) {
-        case PROP_SESSION: {
-            const char* name = g_value_get_string(value);
-            priv->session = name != nullptr ? name : "";
+        case PROP_SESSION:
+            set_string(priv->session, value);
             break;
-        }
+        case PROP_DISPLAY:
+            set_string(priv->settings.display, value);
+            break;
+        case PROP_OUTPUT:
+            set_string(priv->settings.output, value);
+            break;
+        case PROP_REGION:
+            set_string(priv->settings.region, value);
+            break;
         case PROP_CURSOR:
             priv->settings.cursor = static_cast<CursorMode>(g_value_get_enum(value));
             if (priv->capture) {
@@ -147,7 +165,16 @@ static void gst_wl_screencopy_src_get_property(GObject* object, guint id, GValue
     std::lock_guard lock(priv->mutex);
     switch (id) {
         case PROP_SESSION:
-            g_value_set_string(value, priv->session.empty() ? nullptr : priv->session.c_str());
+            get_string(priv->session, value);
+            break;
+        case PROP_DISPLAY:
+            get_string(priv->settings.display, value);
+            break;
+        case PROP_OUTPUT:
+            get_string(priv->settings.output, value);
+            break;
+        case PROP_REGION:
+            get_string(priv->settings.region, value);
             break;
         case PROP_CURSOR:
             g_value_set_enum(value, static_cast<int>(priv->settings.cursor));

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <format>
 
+#include "display_source.hpp"
 #include "gst/element_error.hpp"
 #include "negotiation.hpp"
 
@@ -34,6 +35,8 @@ const char* nick_of(SessionEnd::How how) {
             return "signaled";
         case SessionEnd::How::not_started:
             return "not-started";
+        case SessionEnd::How::output_gone:
+            return "output-gone";
     }
     return "unknown";
 }
@@ -66,9 +69,57 @@ ScreencopyCapture::~ScreencopyCapture() {
     steps_.reset();
 }
 
+/** What a session can do and other compositors can't is refused here. */
+static Result<std::shared_ptr<PictureSource>> connect_display(const std::string& session,
+                                                              const CaptureSettings& settings,
+                                                              CaptureStats& stats) {
+    if (!session.empty()) {
+        return fail(Fault::usage,
+                    std::format("session={} and display={} are both set; a session is a Stepscope "
+                                "session, a display any other compositor: choose one",
+                                session, settings.display));
+    }
+    if (settings.steps) {
+        return fail(Fault::unsupported,
+                    std::format("mode=lockstep, but display '{}' is no Stepscope session, and only "
+                                "those can be stepped; use mode=live, or start the game with: "
+                                "stepscope --lockstep -- COMMAND",
+                                settings.display));
+    }
+    if (settings.zero_copy == ZeroCopy::require) {
+        return fail(Fault::unsupported,
+                    std::format("zero-copy=require, but display '{}' can't: {}", settings.display,
+                                explain(FrameReason::screencopy)));
+    }
+    std::optional<PictureArea> region;
+    if (!settings.region.empty()) {
+        auto parsed = parse_area(settings.region);
+        if (!parsed) {
+            return std::unexpected(parsed.error());
+        }
+        region = *parsed;
+    }
+    return DisplaySource::connect(
+        {settings.display, settings.output, region, settings.cursor, settings.max_buffers}, stats);
+}
+
 Result<std::unique_ptr<ScreencopyCapture>> ScreencopyCapture::connect(
     GstBaseSrc* element, const std::string& session, const CaptureSettings& settings,
     CaptureStats& stats) {
+    if (!settings.display.empty()) {
+        auto source = connect_display(session, settings, stats);
+        if (!source) {
+            return std::unexpected(source.error());
+        }
+        GST_INFO_OBJECT(element, "connected to %s", (*source)->name().c_str());
+        return std::unique_ptr<ScreencopyCapture>(
+            new ScreencopyCapture(element, std::move(*source), settings, stats));
+    }
+    if (!settings.output.empty() || !settings.region.empty()) {
+        return fail(Fault::usage,
+                    "output= and region= are for other compositors: set display=, or "
+                    "leave them away");
+    }
     auto source = SessionSource::connect(
         session, {settings.cursor, settings.max_buffers, settings.steps.has_value()}, stats);
     if (!source) {
@@ -113,11 +164,15 @@ void ScreencopyCapture::set_peer_reads_video_meta(bool reads) {
 }
 
 GstPtr<GstCaps> ScreencopyCapture::caps() const {
+    const bool mapped_only = settings_.zero_copy == ZeroCopy::off;
+    if (const auto formats = source_->formats(); !formats.empty()) {
+        return choice_caps(formats, mapped_only);
+    }
     GstPtr<GstCaps> all;
     {
         std::lock_guard lock(mutex_);
         if (format_) {
-            all = picture_caps(*format_, settings_.zero_copy == ZeroCopy::off);
+            all = picture_caps(*format_, mapped_only);
         }
     }
     if (!all) {
@@ -365,6 +420,7 @@ GstBuffer* ScreencopyCapture::repeat_last() {
     GST_BUFFER_FLAG_SET(buffer.get(), GST_BUFFER_FLAG_GAP);
     GST_BUFFER_FLAG_UNSET(buffer.get(), GST_BUFFER_FLAG_DISCONT);
     gst_buffer_get_stepscope_frame_meta(buffer.get())->repeated = TRUE;
+    forget_damage(buffer.get());
     stamp(buffer.get(), 0);
     ++stats_.repeated;
     return buffer.release();

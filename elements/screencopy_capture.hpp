@@ -33,6 +33,10 @@ struct CaptureSettings {
     CursorMode cursor = CursorMode::hidden;
     ZeroCopy zero_copy = ZeroCopy::prefer;
     uint32_t max_buffers = 4;
+    // Another compositor, instead of a session; empty strings are unset.
+    std::string display;
+    std::string output;
+    std::string region;
     std::optional<StepSettings> steps;  // lock-step
 };
 

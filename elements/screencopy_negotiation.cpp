@@ -38,6 +38,19 @@ bool ScreencopyCapture::negotiate() {
             return ask_for_size(found.width, found.height);
         case Negotiation::Outcome::agreed:
             set_step_rate(found.rate);
+            if (const auto formats = source_->formats(); !formats.empty()) {
+                format = chosen_format(found.caps.get(), formats);
+                if (auto chosen = source_->choose(*format); !chosen) {
+                    if (source_->formats().empty()) {
+                        post_error(element(), chosen.error());
+                        return false;
+                    }
+                    GST_INFO_OBJECT(element_, "another format: %s", chosen.error().message.c_str());
+                    return negotiate();  // that one is no longer among them
+                }
+                std::lock_guard lock(mutex_);
+                format_ = format;
+            }
             if (!format) {
                 return true;  // caps need the first frame's format
             }
@@ -123,8 +136,8 @@ ScreencopyCapture::Fate ScreencopyCapture::agree_on(const CapturedFrame& frame) 
     if (!gst_base_src_negotiate(element_)) {
         return flushing_ || ended_ ? Fate::flushing : Fate::error;
     }
-    if (!agreed_) {
-        return Fate::skip;  // the session was asked for another size
+    if (agreed_ != frame.format()) {
+        return Fate::skip;  // the source was asked for another size or format
     }
     discontinuity_ = known;
     return Fate::push;

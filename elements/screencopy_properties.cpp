@@ -142,6 +142,51 @@ void install_capture_properties(GObjectClass* object_class) {
                             nullptr, kReady));
 
     /**
+     * GstWlScreencopySrc:display:
+     *
+     * Captures any other compositor instead of a session: the name of its socket in
+     * XDG_RUNTIME_DIR, as in WAYLAND_DISPLAY, or the socket's path. Such a compositor copies each
+     * picture.
+     *
+     * Since: 0.1
+     */
+    g_object_class_install_property(
+        object_class, PROP_DISPLAY,
+        g_param_spec_string("display", "Display",
+                            "Another compositor to capture instead of a session: name or path of "
+                            "its Wayland socket (unset = a session)",
+                            nullptr, kReady));
+
+    /**
+     * GstWlScreencopySrc:output:
+     *
+     * With #GstWlScreencopySrc:display: the output to capture.
+     *
+     * Since: 0.1
+     */
+    g_object_class_install_property(
+        object_class, PROP_OUTPUT,
+        g_param_spec_string("output", "Output",
+                            "With display: name of the output to capture (unset = the only one)",
+                            nullptr, kReady));
+
+    /**
+     * GstWlScreencopySrc:region:
+     *
+     * With #GstWlScreencopySrc:display: the part of the output that buffers show, as
+     * "X,Y,WIDTH,HEIGHT". The compositor copies all of the output; the rest is cut away without
+     * another copy.
+     *
+     * Since: 0.1
+     */
+    g_object_class_install_property(
+        object_class, PROP_REGION,
+        g_param_spec_string("region", "Region",
+                            "With display: rectangle of the output to show, as X,Y,WIDTH,HEIGHT "
+                            "(pixels, unset = all of it)",
+                            nullptr, kReady));
+
+    /**
      * GstWlScreencopySrc:cursor:
      *
      * Whether the game's cursor is in the picture.

@@ -10,6 +10,9 @@ enum class CaptureMode { live, lockstep };
 enum {
     PROP_0,
     PROP_SESSION,
+    PROP_DISPLAY,
+    PROP_OUTPUT,
+    PROP_REGION,
     PROP_CURSOR,
     PROP_ZERO_COPY,
     PROP_MAX_BUFFERS,

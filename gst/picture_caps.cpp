@@ -75,6 +75,42 @@ GstPtr<GstCaps> picture_caps(const PictureFormat& format, bool mapped_only) {
     return caps;
 }
 
+GstPtr<GstCaps> choice_caps(const std::vector<PictureFormat>& formats, bool mapped_only) {
+    GstPtr<GstCaps> dmabuf(gst_caps_new_empty());
+    GstPtr<GstCaps> shared(gst_caps_new_empty());
+    GstPtr<GstCaps> mapped(gst_caps_new_empty());
+    for (const PictureFormat& format : formats) {
+        GstPtr<GstCaps> caps = picture_caps(format, mapped_only);
+        for (guint index = 0; index < gst_caps_get_size(caps.get()); ++index) {
+            GstCapsFeatures* features = gst_caps_get_features(caps.get(), index);
+            GstCaps* list = gst_caps_features_contains(features, GST_CAPS_FEATURE_MEMORY_DMABUF)
+                                ? dmabuf.get()
+                            : format.memory == MemoryKind::memfd ? shared.get()
+                                                                 : mapped.get();
+            gst_caps_append_structure_full(
+                list, gst_structure_copy(gst_caps_get_structure(caps.get(), index)),
+                gst_caps_features_copy(features));
+        }
+    }
+    gst_caps_append(dmabuf.get(), shared.release());
+    return GstPtr<GstCaps>(gst_caps_merge(dmabuf.release(), mapped.release()));
+}
+
+PictureFormat chosen_format(const GstCaps* caps, const std::vector<PictureFormat>& formats) {
+    const bool dmabuf =
+        gst_caps_features_contains(gst_caps_get_features(caps, 0), GST_CAPS_FEATURE_MEMORY_DMABUF);
+    const MemoryKind first = dmabuf ? MemoryKind::dmabuf : MemoryKind::memfd;
+    for (bool preferred : {true, false}) {
+        for (const PictureFormat& format : formats) {
+            if ((format.memory == first) == preferred &&
+                gst_caps_can_intersect(picture_caps(format, false).get(), caps)) {
+                return format;
+            }
+        }
+    }
+    return formats.front();
+}
+
 GstPtr<GstCaps> sized_template_caps(uint32_t width, uint32_t height) {
     GstPtr<GstCaps> caps(gst_caps_make_writable(picture_template_caps().release()));
     gst_caps_set_simple(caps.get(), "width", G_TYPE_INT, static_cast<int>(width), "height",
@@ -93,6 +129,21 @@ GstVideoFormat raw_video_format(const PictureFormat& format) {
     const RawFormat* raw = find_raw(format.fourcc);
     return raw != nullptr && format.modifier == DRM_FORMAT_MOD_LINEAR ? raw->format
                                                                       : GST_VIDEO_FORMAT_UNKNOWN;
+}
+
+uint32_t opaque_fourcc(uint32_t fourcc) {
+    switch (fourcc) {
+        case DRM_FORMAT_ARGB8888:
+            return DRM_FORMAT_XRGB8888;
+        case DRM_FORMAT_ABGR8888:
+            return DRM_FORMAT_XBGR8888;
+        case DRM_FORMAT_ARGB2101010:
+            return DRM_FORMAT_XRGB2101010;
+        case DRM_FORMAT_ABGR2101010:
+            return DRM_FORMAT_XBGR2101010;
+        default:
+            return find_raw(fourcc) != nullptr ? fourcc : 0;
+    }
 }
 
 uint32_t bytes_per_pixel(uint32_t fourcc) {

@@ -4,6 +4,7 @@
 #include <gst/video/video.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "gst_ptr.hpp"
 
@@ -33,6 +34,15 @@ GstPtr<GstCaps> picture_template_caps();
  */
 GstPtr<GstCaps> picture_caps(const PictureFormat& format, bool mapped_only);
 
+/**
+ * Caps of all formats that a consumer may choose among, DMA-BUF first. Where there are both, plain
+ * video/x-raw means shared memory. `mapped_only` leaves DMA_DRM away.
+ */
+GstPtr<GstCaps> choice_caps(const std::vector<PictureFormat>& formats, bool mapped_only);
+
+/** The one of `formats` that fixed caps, taken from choice_caps(), mean. */
+PictureFormat chosen_format(const GstCaps* caps, const std::vector<PictureFormat>& formats);
+
 /** The template's caps, restricted to a size. */
 GstPtr<GstCaps> sized_template_caps(uint32_t width, uint32_t height);
 
@@ -41,6 +51,9 @@ GstPtr<GstCaps> without_size(const GstCaps* caps);
 
 /** The GStreamer format of linear memory; GST_VIDEO_FORMAT_UNKNOWN if there is none. */
 GstVideoFormat raw_video_format(const PictureFormat& format);
+
+/** The format without alpha that has the same layout; 0 if the caps know none. */
+uint32_t opaque_fourcc(uint32_t fourcc);
 
 /** Bytes of a pixel of a format that raw_video_format() knows, else 0. */
 uint32_t bytes_per_pixel(uint32_t fourcc);

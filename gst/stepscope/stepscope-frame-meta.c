@@ -39,6 +39,8 @@ GType gst_stepscope_frame_reason_get_type(void) {
          "format"},
         {GST_STEPSCOPE_FRAME_REASON_NO_WINDOW, "There is no window", "no-window"},
         {GST_STEPSCOPE_FRAME_REASON_OTHER, "The renderer decided so", "other"},
+        {GST_STEPSCOPE_FRAME_REASON_SCREENCOPY, "Another compositor was captured, which copies",
+         "screencopy"},
         {0, NULL, NULL},
     };
     if (g_once_init_enter(&type)) {

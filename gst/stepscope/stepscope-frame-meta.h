@@ -32,6 +32,8 @@ typedef enum {
  * @GST_STEPSCOPE_FRAME_REASON_FORMAT: the game's format can't be described to the consumer
  * @GST_STEPSCOPE_FRAME_REASON_NO_WINDOW: there is no window
  * @GST_STEPSCOPE_FRAME_REASON_OTHER: the renderer decided so
+ * @GST_STEPSCOPE_FRAME_REASON_SCREENCOPY: not a Stepscope session was captured but another
+ *   compositor, which copies each picture
  *
  * Why the compositor did not pass a picture through.
  *
@@ -47,6 +49,7 @@ typedef enum {
     GST_STEPSCOPE_FRAME_REASON_FORMAT = 6,
     GST_STEPSCOPE_FRAME_REASON_NO_WINDOW = 7,
     GST_STEPSCOPE_FRAME_REASON_OTHER = 8,
+    GST_STEPSCOPE_FRAME_REASON_SCREENCOPY = 100,
 } GstStepscopeFrameReason;
 
 #define GST_TYPE_STEPSCOPE_FRAME_PATH (gst_stepscope_frame_path_get_type())

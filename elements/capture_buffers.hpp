@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/udmabuf.hpp"
+#include "gst/slot_memory.hpp"
+#include "output_capture.hpp"
+
+struct gbm_device;
+
+namespace stepscope {
+
+/** What a buffer for copies is to be. */
+struct BufferRequest {
+    uint32_t width = 0;
+    uint32_t height = 0;
+    uint32_t fourcc = 0;  // as the compositor named it, alpha and all
+    uint64_t modifier = 0;
+    MemoryKind memory = MemoryKind::memfd;
+    uint32_t stride = 0;  // bytes, of shared memory; 0: as the width needs
+};
+
+/** Memory that a compositor copies into. */
+struct CaptureBuffer {
+    WlPtr<wl_buffer> buffer;
+    std::vector<SlotPlane> planes;
+};
+
+/**
+ * Makes memory and the compositor's view of it: sealed memfds; DMA-BUFs by GBM on the device that
+ * the compositor named, or linear ones from /dev/udmabuf. Of the dispatching thread.
+ */
+class CaptureBuffers {
+public:
+    explicit CaptureBuffers(DisplayConnection& display);
+    ~CaptureBuffers();
+    CaptureBuffers(const CaptureBuffers&) = delete;
+    CaptureBuffers& operator=(const CaptureBuffers&) = delete;
+
+    /** The compositor's device, a dev_t; none where it named none. */
+    void set_device(std::optional<uint64_t> device);
+
+    /** Whether DMA-BUFs like that can be had at all, as far as one can tell without making one. */
+    bool may_have(uint32_t fourcc, uint64_t modifier) const;
+
+    /** Waits for the compositor's agreement; rejected memory is an error. */
+    Result<CaptureBuffer> make(const BufferRequest& request);
+
+private:
+    struct GbmDeviceDeleter {
+        void operator()(gbm_device* device) const;
+    };
+    /** The node must stay open as long as the device lives. */
+    struct Gbm {
+        UniqueFd node;
+        std::unique_ptr<gbm_device, GbmDeviceDeleter> device;
+    };
+    using Planes = std::vector<SlotPlane>;
+
+    Result<CaptureBuffer> make_shm(const BufferRequest& request);
+    Result<Planes> allocate_gbm(const Gbm& gbm, const BufferRequest& request) const;
+    Result<Planes> allocate_udmabuf(const BufferRequest& request) const;
+    Result<CaptureBuffer> import(const BufferRequest& request, Planes planes);
+
+    DisplayConnection& display_;
+    std::optional<uint64_t> device_;
+    std::vector<Gbm> gbm_;  // of the render node, then the primary one
+    std::optional<Udmabuf> udmabuf_;
+};
+
+}  // namespace stepscope
