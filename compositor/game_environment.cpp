@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <format>
 #include <map>
 #include <string_view>
 
@@ -86,7 +87,7 @@ std::vector<std::string> make_game_environment(const GameEnvironment& environmen
     std::vector<std::string> lines;
     lines.reserve(variables.size());
     for (const auto& [name, value] : variables) {
-        lines.push_back(name + "=" + value);
+        lines.push_back(std::format("{}={}", name, value));
     }
     return lines;
 }

@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <exception>
 #include <print>
 
 #include "clock_library.hpp"
@@ -93,5 +94,10 @@ int run(int argc, char** argv) {
 }  // namespace stepscope
 
 int main(int argc, char** argv) {
-    return stepscope::run(argc, argv);
+    try {
+        return stepscope::run(argc, argv);
+    } catch (const std::exception& error) {  // out of memory, or a bug
+        std::fprintf(stderr, "stepscope: unexpected: %s\n", error.what());
+        return 1;
+    }
 }

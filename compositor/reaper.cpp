@@ -120,6 +120,7 @@ void ReaperProcess::start_game(const Json& request) {
     const std::vector<int> inherit = request.at("inherit");
     auto pointers = [](std::vector<std::string>& strings) {
         std::vector<char*> result;
+        result.reserve(strings.size() + 1);
         for (std::string& string : strings) {
             result.push_back(string.data());
         }

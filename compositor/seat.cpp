@@ -12,8 +12,8 @@ Seat::Seat(wl_display* display, wlr_scene* scene, wlr_output_layout* layout,
     wlr_primary_selection_v1_device_manager_create(display);
     // Both exist at all times: a game that starts without them may never look again.
     wlr_seat_set_capabilities(seat_, WL_SEAT_CAPABILITY_POINTER | WL_SEAT_CAPABILITY_KEYBOARD);
-    keyboards_.emplace(seat_, clock);
-    pointer_.emplace(display, scene, layout, seat_, clock, std::move(clicked));
+    keyboards_ = std::make_unique<Keyboards>(seat_, clock);
+    pointer_ = std::make_unique<Pointer>(display, scene, layout, seat_, clock, std::move(clicked));
 
     new_keyboard_.connect(virtual_keyboards_->events.new_virtual_keyboard, [this](void* data) {
         keyboards_->add_virtual(static_cast<wlr_virtual_keyboard_v1*>(data));

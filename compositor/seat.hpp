@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
-#include <optional>
+#include <memory>
 
 #include "keyboard.hpp"
 #include "pointer.hpp"
@@ -25,8 +25,8 @@ public:
 
 private:
     wlr_seat* seat_;
-    std::optional<Keyboards> keyboards_;
-    std::optional<Pointer> pointer_;
+    std::unique_ptr<Keyboards> keyboards_;
+    std::unique_ptr<Pointer> pointer_;
     wlr_virtual_keyboard_manager_v1* virtual_keyboards_;
     wlr_virtual_pointer_manager_v1* virtual_pointers_;
     Listener new_keyboard_, new_pointer_;

@@ -43,8 +43,8 @@ StepClient::~StepClient() {
     control_->flush();
 }
 
-Result<std::unique_ptr<StepClient>> StepClient::create(std::shared_ptr<ControlClient> control,
-                                                       std::chrono::milliseconds timeout) {
+Result<std::unique_ptr<StepClient>> StepClient::create(
+    const std::shared_ptr<ControlClient>& control, std::chrono::milliseconds timeout) {
     auto stepper = control->create_stepper();
     if (!stepper) {
         return std::unexpected(stepper.error());

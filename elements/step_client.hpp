@@ -36,7 +36,7 @@ struct StepAnswer {
 class StepClient {
 public:
     /** Waits until the compositor agreed, at most for `timeout`. */
-    static Result<std::unique_ptr<StepClient>> create(std::shared_ptr<ControlClient> control,
+    static Result<std::unique_ptr<StepClient>> create(const std::shared_ptr<ControlClient>& control,
                                                       std::chrono::milliseconds timeout);
     ~StepClient();
     StepClient(const StepClient&) = delete;

@@ -130,9 +130,9 @@ __attribute__((constructor)) void constructor() {
 constexpr uint32_t kBuckets = 256;
 
 struct Bucket {
-    std::atomic<uint32_t> waiters;
-    WaitNode* first;
-    WaitNode* last;
+    std::atomic<uint32_t> waiters = 0;
+    WaitNode* first = nullptr;
+    WaitNode* last = nullptr;
 };
 
 constinit Bucket buckets[kBuckets];

@@ -8,6 +8,7 @@
 
 namespace stepscope::guest::real {
 
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a name
 #define STEPSCOPE_DEFINE(name) constinit decltype(&::name) name = nullptr;
 STEPSCOPE_REAL_FUNCTIONS(STEPSCOPE_DEFINE)
 STEPSCOPE_REAL_CONDITION_FUNCTIONS(STEPSCOPE_DEFINE)

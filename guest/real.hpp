@@ -146,6 +146,7 @@
 
 namespace stepscope::guest::real {
 
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a name
 #define STEPSCOPE_DECLARE(name) extern decltype(&::name) name;
 STEPSCOPE_REAL_FUNCTIONS(STEPSCOPE_DECLARE)
 STEPSCOPE_REAL_CONDITION_FUNCTIONS(STEPSCOPE_DECLARE)
