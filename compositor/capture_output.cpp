@@ -344,8 +344,10 @@ void CaptureOutput::show_frame(int64_t now_ns) {
         wlr_output_send_present(&output_, &event);
     } else {
         lost_frame_ = true;
-        if (sink_ != nullptr && !stepped_) {
-            sink_->handle_lost_frame();
+        for (FrameSink* sink : sinks_) {
+            if (!stepped_) {
+                sink->handle_lost_frame();
+            }
         }
     }
     wlr_output_state_finish(&state);
@@ -461,7 +463,7 @@ bool CaptureOutput::move_cursor(wlr_output* /*output*/, int /*x*/, int /*y*/) {
 }
 
 void CaptureOutput::publish(const wlr_output_state& state) {
-    if (sink_ == nullptr || state.buffer == nullptr) {
+    if (sinks_.empty() || state.buffer == nullptr) {
         return;
     }
     const bool passed = !wlr_swapchain_has_buffer(ring_.get(), state.buffer);
@@ -493,7 +495,9 @@ void CaptureOutput::publish(const wlr_output_state& state) {
         frame.path = one_full_picture ? STEPSCOPE_CAPTURE_V1_PATH_COPIED
                                       : STEPSCOPE_CAPTURE_V1_PATH_COMPOSED;
     }
-    sink_->handle_frame(frame);
+    for (FrameSink* sink : sinks_) {
+        sink->handle_frame(frame);
+    }
     pixman_region32_fini(&none);
 }
 

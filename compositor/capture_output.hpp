@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <optional>
+#include <vector>
 
 #include "base/error.hpp"
 #include "base/refresh_rate.hpp"
@@ -35,8 +36,9 @@ public:
     CaptureOutput& operator=(const CaptureOutput&) = delete;
     ~CaptureOutput();
 
-    /** Who gets the frames; set before the first commit. Borrowed. */
-    void set_sink(FrameSink* sink) { sink_ = sink; }
+    /** Who gets the frames. Borrowed; nobody may come or go while a frame is given out. */
+    void add_sink(FrameSink* sink) { sinks_.push_back(sink); }
+    void remove_sink(FrameSink* sink) { std::erase(sinks_, sink); }
 
     /** Lights the output up or changes it; sides within kMinOutputSide and kMaxOutputSide. */
     Result<void> set_mode(unsigned width, unsigned height, const RefreshRate& rate);
@@ -92,7 +94,7 @@ private:
     const Renderer& renderer_;
     BufferLending& lending_;
     const SessionClock& clock_;
-    FrameSink* sink_ = nullptr;
+    std::vector<FrameSink*> sinks_;
     wl_event_loop* loop_;
     wlr_backend backend_{};
     wlr_output output_{};

@@ -104,6 +104,8 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
                  "The game's time stands still until a consumer steps it");
     app.add_option("--seed", options.seed, "With --lockstep: where the game's random numbers begin")
         ->type_name("NUMBER");
+    app.add_flag("--pipewire", options.pipewire,
+                 "Offer the picture as a PipeWire video source, stepscope.SESSION");
     app.add_option("--ready-fd", options.ready_fd,
                    "Write a line with the session's name and displays here when it can be used")
         ->type_name("FD");

@@ -25,6 +25,7 @@ struct Options {
     Platform platform = Platform::automatic;
     bool xwayland = true;
     bool lockstep = false;
+    bool pipewire = false;
     std::optional<uint64_t> seed;
     int ready_fd = -1;
     bool die_with_parent = false;

@@ -44,6 +44,7 @@ Server::~Server() {
     // The game first, while it still has a display to leave in order; then from the outside in.
     game_.reset();
     xwayland_.reset();
+    pipewire_.reset();
     control_.reset();
     lock_step_.reset();
     if (display_) {
@@ -76,6 +77,9 @@ Result<void> Server::start() {
 
     if (auto listening = listen_for_games(); !listening) {
         return listening;
+    }
+    if (auto offered = offer_pipewire(); !offered) {
+        return offered;
     }
     if (auto listening = control_->listen(directory_.control_socket()); !listening) {
         return listening;
@@ -126,6 +130,22 @@ Result<void> Server::start() {
         return told;
     }
     return start_game();
+}
+
+Result<void> Server::offer_pipewire() {
+    if (!options_.pipewire) {
+        return {};
+    }
+    auto session = create_pipewire_session(display_.get(),
+                                           {.session = directory_.name(),
+                                            .description = joined(options_.command),
+                                            .video = options_.pipewire},
+                                           *output_, lending_, *renderer_);
+    if (!session) {
+        return std::unexpected(session.error());
+    }
+    pipewire_ = std::move(*session);
+    return {};
 }
 
 Result<void> Server::start_game() {
@@ -202,7 +222,7 @@ void Server::create_globals() {
                                  RefreshRate rate) { set_output(width, height, rate); },
             .terminate = [this] { request_end(); },
         });
-    output_->set_sink(control_.get());
+    output_->add_sink(control_.get());
     if (unused_clock_) {
         output_->set_stepped(true);
         lock_step_ = std::make_unique<LockStep>(display, std::move(*unused_clock_), *output_);

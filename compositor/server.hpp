@@ -10,6 +10,7 @@
 #include "control_display.hpp"
 #include "game_process.hpp"
 #include "options.hpp"
+#include "pipewire_session.hpp"
 #include "renderer.hpp"
 #include "seat.hpp"
 #include "window_manager.hpp"
@@ -40,6 +41,7 @@ private:
 
     void create_globals();
     Result<void> listen_for_games();
+    Result<void> offer_pipewire();
     std::vector<std::string> game_environment() const;
     Result<void> announce_ready() const;
     Result<void> start_game();
@@ -69,6 +71,7 @@ private:
     std::unique_ptr<XdgShell> xdg_shell_;
     std::unique_ptr<LockStep> lock_step_;
     std::unique_ptr<ControlDisplay> control_;
+    std::unique_ptr<PipewireSession> pipewire_;
     std::unique_ptr<XwaylandServer> xwayland_;
     std::unique_ptr<GameProcess> game_;
     int game_socket_ = -1;  // the display's; to see who waits to be let in

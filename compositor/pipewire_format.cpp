@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "pipewire_format.hpp"
+
+#include <drm_fourcc.h>
+#include <spa/buffer/meta.h>
+#include <spa/param/buffers.h>
+#include <spa/param/format-utils.h>
+#include <spa/param/video/format-utils.h>
+
+#include <algorithm>
+#include <array>
+
+#include "capture_output.hpp"
+#include "pipewire_metadata.hpp"
+
+namespace stepscope {
+namespace {
+
+struct KnownFormat {
+    uint32_t fourcc;
+    spa_video_format spa;
+};
+
+/** The same picture has its bytes named in memory order there and as a word here. */
+constexpr std::array kFormats{
+    KnownFormat{DRM_FORMAT_XRGB8888, SPA_VIDEO_FORMAT_BGRx},
+    KnownFormat{DRM_FORMAT_XBGR8888, SPA_VIDEO_FORMAT_RGBx},
+    KnownFormat{DRM_FORMAT_XRGB2101010, SPA_VIDEO_FORMAT_xRGB_210LE},
+    KnownFormat{DRM_FORMAT_XBGR2101010, SPA_VIDEO_FORMAT_xBGR_210LE},
+    KnownFormat{DRM_FORMAT_RGB565, SPA_VIDEO_FORMAT_RGB16},
+};
+
+/** Enough for what holds pictures back a little; consumers may ask for more. */
+constexpr int kMaxBuffers = 16;
+
+spa_video_format to_spa(uint32_t fourcc) {
+    const auto* found = std::ranges::find(kFormats, fourcc, &KnownFormat::fourcc);
+    return found != kFormats.end() ? found->spa : SPA_VIDEO_FORMAT_UNKNOWN;
+}
+
+uint32_t to_fourcc(uint32_t spa) {
+    const auto* found = std::ranges::find(
+        kFormats, spa, [](const KnownFormat& known) { return static_cast<uint32_t>(known.spa); });
+    return found != kFormats.end() ? found->fourcc : 0;
+}
+
+enum class Size { native, any };
+enum class Rate { variable, fixed };
+
+void add_modifiers(spa_pod_builder& builder, const std::vector<uint64_t>& modifiers, bool fixed) {
+    if (fixed) {
+        spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_modifier, SPA_POD_PROP_FLAG_MANDATORY);
+        spa_pod_builder_long(&builder, static_cast<int64_t>(modifiers.front()));
+        return;
+    }
+    spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_modifier,
+                         SPA_POD_PROP_FLAG_MANDATORY | SPA_POD_PROP_FLAG_DONT_FIXATE);
+    spa_pod_frame choice;
+    spa_pod_builder_push_choice(&builder, &choice, SPA_CHOICE_Enum, 0);
+    spa_pod_builder_long(&builder, static_cast<int64_t>(modifiers.front()));  // the default
+    for (uint64_t modifier : modifiers) {
+        spa_pod_builder_long(&builder, static_cast<int64_t>(modifier));
+    }
+    spa_pod_builder_pop(&builder, &choice);
+}
+
+void add_format(Pods& pods, const VideoOffer& offer, uint32_t fourcc, Size size, Rate rate,
+                const std::vector<uint64_t>* modifiers, bool fixed_modifier) {
+    spa_pod_builder& builder = pods.builder();
+    spa_pod_frame object;
+    spa_pod_frame choice;
+    spa_pod_builder_push_object(&builder, &object, SPA_TYPE_OBJECT_Format, SPA_PARAM_EnumFormat);
+    spa_pod_builder_prop(&builder, SPA_FORMAT_mediaType, 0);
+    spa_pod_builder_id(&builder, SPA_MEDIA_TYPE_video);
+    spa_pod_builder_prop(&builder, SPA_FORMAT_mediaSubtype, 0);
+    spa_pod_builder_id(&builder, SPA_MEDIA_SUBTYPE_raw);
+    spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_format, 0);
+    spa_pod_builder_id(&builder, to_spa(fourcc));
+    if (modifiers != nullptr) {
+        add_modifiers(builder, *modifiers, fixed_modifier);
+    }
+    spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_size, 0);
+    if (size == Size::native) {
+        spa_pod_builder_rectangle(&builder, offer.width, offer.height);
+    } else {
+        spa_pod_builder_push_choice(&builder, &choice, SPA_CHOICE_Range, 0);
+        spa_pod_builder_rectangle(&builder, offer.width, offer.height);
+        spa_pod_builder_rectangle(&builder, kMinOutputSide, kMinOutputSide);
+        spa_pod_builder_rectangle(&builder, kMaxOutputSide, kMaxOutputSide);
+        spa_pod_builder_pop(&builder, &choice);
+    }
+    const RefreshRate most = offer.rate.unlimited() ? RefreshRate{kMaxRefreshHertz, 1} : offer.rate;
+    spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_framerate, 0);
+    if (rate == Rate::variable) {
+        spa_pod_builder_fraction(&builder, 0, 1);
+        spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_maxFramerate, 0);
+    }
+    spa_pod_builder_push_choice(&builder, &choice, SPA_CHOICE_Range, 0);
+    spa_pod_builder_fraction(&builder, most.numerator, most.denominator);
+    spa_pod_builder_fraction(&builder, 1, 1);
+    spa_pod_builder_fraction(&builder, kMaxRefreshHertz, 1);
+    spa_pod_builder_pop(&builder, &choice);
+    // What games draw, unless they say otherwise.
+    spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_colorRange, 0);
+    spa_pod_builder_id(&builder, SPA_VIDEO_COLOR_RANGE_0_255);
+    spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_colorMatrix, 0);
+    spa_pod_builder_id(&builder, SPA_VIDEO_COLOR_MATRIX_RGB);
+    spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_transferFunction, 0);
+    spa_pod_builder_id(&builder, SPA_VIDEO_TRANSFER_SRGB);
+    spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_colorPrimaries, 0);
+    spa_pod_builder_id(&builder, SPA_VIDEO_COLOR_PRIMARIES_BT709);
+    pods.add(spa_pod_builder_pop(&builder, &object));
+}
+
+void add_meta(Pods& pods, uint32_t type, size_t size) {
+    spa_pod_builder& builder = pods.builder();
+    spa_pod_frame object;
+    spa_pod_builder_push_object(&builder, &object, SPA_TYPE_OBJECT_ParamMeta, SPA_PARAM_Meta);
+    spa_pod_builder_prop(&builder, SPA_PARAM_META_type, 0);
+    spa_pod_builder_id(&builder, type);
+    spa_pod_builder_prop(&builder, SPA_PARAM_META_size, 0);
+    spa_pod_builder_int(&builder, static_cast<int32_t>(size));
+    pods.add(spa_pod_builder_pop(&builder, &object));
+}
+
+}  // namespace
+
+spa_pod_builder& Pods::builder() {
+    Storage& storage = storage_.emplace_back();
+    storage.builder = spa_pod_builder{};
+    storage.builder.data = storage.bytes;
+    storage.builder.size = sizeof(storage.bytes);
+    return storage.builder;
+}
+
+void add_formats(Pods& pods, const VideoOffer& offer, std::optional<uint64_t> fixed) {
+    for (Rate rate : {Rate::variable, Rate::fixed}) {
+        if (fixed) {
+            const std::vector<uint64_t> one{*fixed};
+            add_format(pods, offer, offer.fourcc, Size::native, rate, &one, true);
+        }
+        if (!offer.modifiers.empty()) {
+            add_format(pods, offer, offer.fourcc, Size::native, rate, &offer.modifiers, false);
+        }
+        add_format(pods, offer, offer.fourcc, Size::native, rate, nullptr, false);
+    }
+    for (uint32_t fourcc : offer.drawable) {
+        for (Rate rate : {Rate::variable, Rate::fixed}) {
+            add_format(pods, offer, fourcc, Size::any, rate, nullptr, false);
+        }
+    }
+}
+
+std::optional<VideoFormat> parse_format(const spa_pod* param) {
+    uint32_t type = 0;
+    uint32_t subtype = 0;
+    spa_video_info_raw raw{};
+    if (param == nullptr || spa_format_parse(param, &type, &subtype) < 0 ||
+        type != SPA_MEDIA_TYPE_video || subtype != SPA_MEDIA_SUBTYPE_raw ||
+        spa_format_video_raw_parse(param, &raw) < 0) {
+        return std::nullopt;
+    }
+    VideoFormat format;
+    format.fourcc = to_fourcc(raw.format);
+    format.width = raw.size.width;
+    format.height = raw.size.height;
+    auto valid_side = [](uint32_t side) {
+        return side >= kMinOutputSide && side <= kMaxOutputSide;
+    };
+    if (format.fourcc == 0 || !valid_side(format.width) || !valid_side(format.height)) {
+        return std::nullopt;
+    }
+    if (const spa_pod_prop* modifier =
+            spa_pod_find_prop(param, nullptr, SPA_FORMAT_VIDEO_modifier)) {
+        format.modifier = raw.modifier;
+        format.modifier_open = (modifier->flags & SPA_POD_PROP_FLAG_DONT_FIXATE) != 0;
+    }
+    const spa_fraction& limit = raw.framerate.num != 0 ? raw.framerate : raw.max_framerate;
+    if (limit.num != 0 && limit.denom != 0) {
+        format.limit = {limit.num, limit.denom};
+    }
+    return format;
+}
+
+void add_buffer_parameters(Pods& pods, const VideoFormat& format, unsigned planes,
+                           unsigned buffers) {
+    const int count = std::min<int>(static_cast<int>(buffers), kMaxBuffers);
+    spa_pod_builder& builder = pods.builder();
+    spa_pod_frame object;
+    spa_pod_frame choice;
+    spa_pod_builder_push_object(&builder, &object, SPA_TYPE_OBJECT_ParamBuffers, SPA_PARAM_Buffers);
+    spa_pod_builder_prop(&builder, SPA_PARAM_BUFFERS_buffers, 0);
+    spa_pod_builder_push_choice(&builder, &choice, SPA_CHOICE_Range, 0);
+    spa_pod_builder_int(&builder, count);
+    spa_pod_builder_int(&builder, count);
+    spa_pod_builder_int(&builder, kMaxBuffers);
+    spa_pod_builder_pop(&builder, &choice);
+    spa_pod_builder_prop(&builder, SPA_PARAM_BUFFERS_blocks, 0);
+    spa_pod_builder_int(&builder, static_cast<int32_t>(planes));
+    spa_pod_builder_prop(&builder, SPA_PARAM_BUFFERS_dataType, 0);
+    spa_pod_builder_push_choice(&builder, &choice, SPA_CHOICE_Flags, 0);
+    spa_pod_builder_int(&builder, format.modifier ? 1 << SPA_DATA_DmaBuf : 1 << SPA_DATA_MemFd);
+    spa_pod_builder_pop(&builder, &choice);
+    pods.add(spa_pod_builder_pop(&builder, &object));
+
+    add_meta(pods, SPA_META_Header, sizeof(spa_meta_header));
+    add_meta(pods, SPA_META_VideoDamage, sizeof(spa_meta_region) * kMaxDamageBoxes);
+    add_meta(pods, SPA_META_VideoCrop, sizeof(spa_meta_region));
+}
+
+}  // namespace stepscope

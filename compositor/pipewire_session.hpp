@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/error.hpp"
+#include "capture_output.hpp"
+
+namespace stepscope {
+
+/** What a session offers to PipeWire. */
+struct PipewireOffer {
+    std::string session;
+    /** What people see in lists: the game's command. */
+    std::string description;
+    bool video = false;
+};
+
+/**
+ * The session's nodes in the user's PipeWire: a video source, and what else the offer says. Does
+ * without a daemon, says so once, and comes back with it.
+ *
+ * All of it runs on the compositor's thread and loop.
+ */
+class PipewireSession {
+public:
+    virtual ~PipewireSession() = default;
+};
+
+/** Fault::unsupported where this build has no PipeWire. The references are borrowed. */
+Result<std::unique_ptr<PipewireSession>> create_pipewire_session(wl_display* display,
+                                                                 const PipewireOffer& offer,
+                                                                 CaptureOutput& output,
+                                                                 BufferLending& lending,
+                                                                 const Renderer& renderer);
+
+}  // namespace stepscope

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Sessions as PipeWire nodes: what stock consumers get, and what bad ones can't break."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from support.pipeline import SINK, Pipeline
+from support.pipewire import Daemon
+from support.processes import descriptors, memory_inodes, wait_until
+from support.session import Session
+
+QUEUE = "max-buffers=200"
+
+
+@pytest.fixture(autouse=True)
+def with_pipewire():
+    done = subprocess.run(["stepscope", "--help"], capture_output=True, text=True, check=False)
+    if "--pipewire" not in done.stdout or not shutil.which("pipewire"):
+        pytest.skip("PipeWire is not installed")
+
+
+def source(session: Session, caps: str = "", sink: str = "sink") -> str:
+    return (f"pipewiresrc target-object=stepscope.{session.name} ! video/x-raw{caps} "
+            f"! {SINK.replace('name=sink', 'name=' + sink)} {QUEUE}")
+
+
+def consume(session: Session, caps: str, frames: int, seconds: float) -> int:
+    """Exit status of a consumer that wants so many frames; it is killed after some seconds."""
+    command = ["gst-launch-1.0", "-q", "pipewiresrc", f"target-object=stepscope.{session.name}",
+               f"num-buffers={frames}", "!", f"video/x-raw{caps}", "!", "fakesink"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        try:
+            return child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            return child.wait()
+
+
+def offered(session: Session, daemon: Daemon) -> dict:
+    return daemon.wait_for_node(f"stepscope.{session.name}")
+
+
+def test_every_picture_with_its_time(runtime, game):
+    """Nothing lost, nothing twice, and times as the compositor's own capture has them."""
+    command, _ = game("wayland", "--rate", 35)
+    with Daemon() as daemon, Session(*command, options=("--pipewire",)) as session:
+        offered(session, daemon)
+        direct = f"wlscreencopysrc session={session.name} ! {SINK.replace('=sink', '=direct')} {QUEUE}"
+        with Pipeline(source(session) + "  " + direct) as pipeline:
+            times = {}
+            frames = []
+            reference = pipeline.pipeline.get_by_name("direct")
+            pipeline.numbered()
+            for _ in range(20):  # the first ones show what was there already, at a later time
+                pipeline.pull()
+                pipeline.pull(sink=reference)
+            for _ in range(140):
+                frame = pipeline.pull()
+                check = frame.check()
+                assert check.intact
+                frames.append((check.number, frame.pts))
+                del frame
+                frame = pipeline.pull(sink=reference)
+                times[frame.number] = frame.reference_time
+                del frame
+        numbers = [number for number, _ in frames]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        both = [(pts, times[number]) for number, pts in frames if number in times]
+        assert len(both) > 50
+        offset = both[0][0] - both[0][1]
+        errors = [pts - time - offset for pts, time in both]
+        assert max(map(abs, errors)) < 1_000_000, errors
+
+
+def test_the_games_own_memory_arrives(runtime, game):
+    command, report = game("wayland", "--rate", 35)
+    with Daemon() as daemon, Session(*command, options=("--pipewire",)) as session:
+        offered(session, daemon)
+        with Pipeline(source(session)) as pipeline:
+            # The first frames may be copied: memory that was not seen yet.
+            for _ in range(40):
+                pipeline.pull()
+            inodes = set()
+            for _ in range(40):
+                frame = pipeline.pull()
+                inodes.add(frame.inode)
+                del frame
+            assert inodes <= memory_inodes(report.pid)
+
+
+@pytest.mark.parametrize("caps, size", [
+    (",width=320,height=180", (320, 180)),
+    (",format=RGBx", (640, 360)),
+    (",framerate=10/1", (640, 360)),
+    (",width=960,height=540,framerate=10/1", (960, 540))])
+def test_consumers_choose(runtime, game, caps, size):
+    command, _ = game("wayland", "--rate", 35)
+    with Daemon() as daemon, Session(*command, options=("--pipewire",)) as session:
+        offered(session, daemon)
+        with Pipeline(source(session, caps)) as pipeline:
+            frames = []
+            for _ in range(12):
+                frame = pipeline.pull()
+                assert frame.size == size
+                frames.append(frame.pts)
+                del frame
+            if "framerate" in caps:
+                # Ten a second, with the grain of the game's own rate.
+                assert frames[-1] - frames[1] > 9 * 100_000_000
+
+
+@pytest.mark.parametrize("caps", [",width=0,height=0", ",width=100000,height=100000",
+                                  ",framerate=10000/1", ",format=NV12"])
+def test_impossible_wishes(runtime, game, caps):
+    command, report = game("wayland", "--rate", 35)
+    with Daemon() as daemon, Session(*command, options=("--pipewire",)) as session:
+        offered(session, daemon)
+        with Pipeline(source(session)) as pipeline:
+            pipeline.numbered()
+            # In a process of its own: pipewiresrc does not always survive a refusal.
+            assert consume(session, caps, frames=1, seconds=3) != 0
+            first = pipeline.pull().number
+            assert pipeline.pull_until(lambda frame: frame.number > first + 20, "more frames")
+        assert session.process.poll() is None
+
+
+def test_no_daemon_then_one(runtime, game):
+    command, _ = game("wayland")
+    with Session(*command, options=("--pipewire",)) as session:
+        wait_until(lambda: "no daemon can be reached" in session.output(), "a clear message")
+        with Daemon() as daemon:
+            offered(session, daemon)
+            with Pipeline(source(session)) as pipeline:
+                pipeline.numbered()
+            daemon.stop(kill=True)
+            wait_until(lambda: "went away" in session.output(), "a message about the daemon")
+            daemon.start()
+            offered(session, daemon)
+            with Pipeline(source(session)) as pipeline:
+                pipeline.numbered()
+
+
+def test_consumers_come_and_go(runtime, game):
+    """Nothing is kept of a consumer that left."""
+    command, _ = game("wayland", "--rate", 60)
+    with Daemon() as daemon, Session(*command, options=("--pipewire",)) as session:
+        offered(session, daemon)
+
+        def cycle():
+            with Pipeline(source(session)) as pipeline:
+                pipeline.pull()
+
+        for _ in range(3):
+            cycle()
+        wait_until(lambda: daemon.links() == 0, "no links")
+        before = len(descriptors(session.pid))
+        for _ in range(20):
+            cycle()
+        wait_until(lambda: daemon.links() == 0, "no links")
+        wait_until(lambda: len(descriptors(session.pid)) <= before + 1, "no more descriptors")
