@@ -478,6 +478,10 @@ uint64_t ClockController::now_ns() const {
     return page_->now_ns.load();
 }
 
+uint32_t ClockController::present_apis() const {
+    return page_->present_apis.load(std::memory_order_relaxed);
+}
+
 int64_t ClockController::monotonic_ns() const {
     return page_->monotonic_base_ns + static_cast<int64_t>(now_ns());
 }

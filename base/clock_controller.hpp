@@ -113,6 +113,8 @@ public:
     void recheck();
 
     uint64_t now_ns() const;
+    /** APIs that frames were shown by through the present gate so far: clock::kPresent…. */
+    uint32_t present_apis() const;
     int64_t monotonic_ns() const;
     /** Processes of the game that run with the library, or are expected to. */
     size_t process_count() const;

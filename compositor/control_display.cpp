@@ -13,7 +13,7 @@
 namespace stepscope {
 namespace {
 
-constexpr uint32_t kControlVersion = 1;
+constexpr uint32_t kControlVersion = 2;
 
 ControlDisplay* self_of(wl_resource* resource) {
     return static_cast<ControlDisplay*>(wl_resource_get_user_data(resource));

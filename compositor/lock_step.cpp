@@ -7,10 +7,28 @@
 #include <algorithm>
 #include <utility>
 
+#include "log.hpp"
+
 namespace stepscope {
 namespace {
 
 constexpr int kQuietRounds = 2;
+
+/** Pictures in a row without a present until the present gate does not count as in force. */
+constexpr uint32_t kUngatedPictures = 10;
+
+std::string names_of(uint32_t apis) {
+    std::string names;
+    for (const auto& [bit, name] : {std::pair{clock::kPresentEgl, "EGL"},
+                                    {clock::kPresentGlx, "GLX"},
+                                    {clock::kPresentVulkan, "Vulkan"},
+                                    {clock::kPresentOther, "other"}}) {
+        if ((apis & bit) != 0) {
+            names += (names.empty() ? "" : ", ") + std::string(name);
+        }
+    }
+    return names;
+}
 
 }  // namespace
 
@@ -189,7 +207,7 @@ void LockStep::handle_step_done(const ClockController::StepResult& result) {
             // A game that waits for time alone, or in the present gate, came to the end without
             // asking: what it sent last may not have been read yet.
             if (drained_) {
-                show(std::move(outcome));
+                show(std::move(outcome), result.presents);
             } else {
                 deferred_ = result;
                 request_recheck();
@@ -209,12 +227,34 @@ void LockStep::handle_step_done(const ClockController::StepResult& result) {
     answer(outcome);
 }
 
-void LockStep::show(Outcome outcome) {
+void LockStep::show(Outcome outcome, uint64_t presents) {
     output_.finish_step({.step = outcome.step, .now_ns = outcome.now_ns},
-                        [this, outcome](bool presented) mutable {
+                        [this, outcome, presents](bool presented) mutable {
                             outcome.status = presented ? Status::presented : Status::no_commit;
+                            if (presented) {
+                                note_picture(presents);
+                            }
                             answer(outcome);
                         });
+}
+
+// A splash screen may come another way than the game after it, and a picture without a present may
+// be a menu's or the cursor's.
+void LockStep::note_picture(uint64_t presents) {
+    ungated_pictures_ = presents != 0 ? 0 : ungated_pictures_ + 1;
+    if (presents != 0) {
+        gate_ = Gate::present;
+    } else if (gate_ == Gate::none || ungated_pictures_ >= kUngatedPictures) {
+        gate_ = Gate::callbacks;
+    }
+    if (!std::exchange(gate_logged_[static_cast<size_t>(gate_)], true)) {
+        if (gate_ == Gate::present) {
+            log("the game is held at its presents ({}): an action shows in the next picture",
+                names_of(present_apis()));
+        } else {
+            log("the game is held by frame callbacks and buffers: it may be ahead of its pictures");
+        }
+    }
 }
 
 void LockStep::answer(const Outcome& outcome) {

@@ -26,6 +26,8 @@ public:
         std::string message;
     };
     using Done = std::function<void(const Outcome&)>;
+    /** What keeps the game from running ahead of its pictures; the protocol's values. */
+    enum class Gate : uint32_t { none = 0, callbacks = 1, present = 2 };
 
     LockStep(wl_display* display, ClockController controller, CaptureOutput& output);
     LockStep(const LockStep&) = delete;
@@ -44,6 +46,11 @@ public:
      * waited for and itself waits for time. Taken off the next step, so that steps stay exact.
      */
     void advance(int64_t nanoseconds);
+
+    /** The gate that the newest pictures came through, and the APIs of all presents so far: a set
+     * of clock::kPresent…. */
+    Gate gate() const { return gate_; }
+    uint32_t present_apis() const { return controller_.present_apis(); }
 
     /** True while somebody waits for a step's answer. */
     bool step_open() const { return (done_ && !forgotten_) || next_; }
@@ -71,7 +78,8 @@ private:
     bool quiet();
     void request_recheck();
     void handle_step_done(const ClockController::StepResult& result);
-    void show(Outcome outcome);
+    void show(Outcome outcome, uint64_t presents);
+    void note_picture(uint64_t presents);
     void answer(const Outcome& outcome);
 
     wl_display* display_;
@@ -86,6 +94,9 @@ private:
     bool forgotten_ = false;  // nobody waits for done_
     std::optional<Next> next_;
     uint64_t step_ = 0;
+    Gate gate_ = Gate::none;
+    uint32_t ungated_pictures_ = 0;  // in a row
+    bool gate_logged_[3] = {};
     bool advancing_ = false;
     bool looped_ = false;
     bool drained_ = false;  // while everything that was sent has been read

@@ -54,6 +54,15 @@ void Stepper::create(wl_client* client, uint32_t version, uint32_t id) {
             self->lock_step_.forget_answer();
         }
     });
+    send_gate();
+}
+
+void Stepper::send_gate() {
+    gate_ = lock_step_.gate();
+    apis_ = lock_step_.present_apis();
+    if (wl_resource_get_version(resource_) >= STEPSCOPE_STEPPER_V1_GATE_SINCE_VERSION) {
+        stepscope_stepper_v1_send_gate(resource_, static_cast<uint32_t>(gate_), apis_);
+    }
 }
 
 void Stepper::handle_step(wl_client* /*client*/, wl_resource* resource, uint32_t sequence,
@@ -75,6 +84,10 @@ void Stepper::handle_step(wl_client* /*client*/, wl_resource* resource, uint32_t
     self->lock_step_.begin(static_cast<int64_t>(length), timeout_ms,
                            [self, sequence](const LockStep::Outcome& outcome) {
                                const auto now = static_cast<uint64_t>(outcome.now_ns);
+                               if (self->gate_ != self->lock_step_.gate() ||
+                                   self->apis_ != self->lock_step_.present_apis()) {
+                                   self->send_gate();
+                               }
                                stepscope_stepper_v1_send_stepped(
                                    self->resource_, sequence, to_protocol(outcome.status),
                                    static_cast<uint32_t>(outcome.step >> 32),

@@ -22,10 +22,13 @@ private:
     static Stepper* self_of(wl_resource* resource);
     static void handle_step(wl_client* client, wl_resource* resource, uint32_t sequence,
                             uint32_t length_hi, uint32_t length_lo, uint32_t timeout_ms);
+    void send_gate();
     static const struct stepscope_stepper_v1_interface kRequests;
 
     LockStep& lock_step_;
     wl_resource* resource_ = nullptr;
+    LockStep::Gate gate_ = LockStep::Gate::none;  // as the client knows it
+    uint32_t apis_ = 0;
 };
 
 }  // namespace stepscope

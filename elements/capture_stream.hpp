@@ -21,6 +21,7 @@ struct CaptureStats {
     std::atomic<uint64_t> imports = 0;  // memories made
     std::atomic<uint64_t> steps = 0;    // taken, in lock-step
     std::atomic<uint64_t> no_frame_steps = 0;
+    std::atomic<uint32_t> gate = 0;  // a StepGate
 };
 
 /** A frame with references to its memory; releases it when destroyed. */

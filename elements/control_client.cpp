@@ -25,7 +25,7 @@ struct ControlClient::Listeners {
                     wl_registry_bind(registry, id, &type, std::min(version, wanted)));
             }
         };
-        bind(client.control_, stepscope_control_v1_interface, 1);
+        bind(client.control_, stepscope_control_v1_interface, 2);
         bind(client.seat_, wl_seat_interface, 1);
         bind(client.keyboard_manager_, zwp_virtual_keyboard_manager_v1_interface, 1);
         bind(client.pointer_manager_, zwlr_virtual_pointer_manager_v1_interface, 1);

@@ -89,13 +89,15 @@ static void gst_wl_screencopy_src_finalize(GObject* object) {
 }
 
 static GstStructure* make_stats(const CaptureStats& stats) {
+    static constexpr const char* kGates[] = {"none", "callbacks", "present"};
     return gst_structure_new(
         "application/x-wlscreencopysrc-stats", "frames", G_TYPE_UINT64, stats.frames.load(),
         "passed-through", G_TYPE_UINT64, stats.passed_through.load(), "composed", G_TYPE_UINT64,
         stats.composed.load(), "copied", G_TYPE_UINT64, stats.copied.load(), "dropped",
         G_TYPE_UINT64, stats.dropped.load(), "repeated", G_TYPE_UINT64, stats.repeated.load(),
         "imports", G_TYPE_UINT64, stats.imports.load(), "steps", G_TYPE_UINT64, stats.steps.load(),
-        "no-frame-steps", G_TYPE_UINT64, stats.no_frame_steps.load(), nullptr);
+        "no-frame-steps", G_TYPE_UINT64, stats.no_frame_steps.load(), "gate", G_TYPE_STRING,
+        kGates[stats.gate.load()], nullptr);
 }
 
 // Unset strings are empty inside and NULL outside.

@@ -49,6 +49,7 @@ void reset(CaptureStats& stats) {
           &stats.repeated, &stats.imports, &stats.steps, &stats.no_frame_steps}) {
         *counter = 0;
     }
+    stats.gate = 0;
 }
 
 ScreencopyCapture::ScreencopyCapture(GstBaseSrc* element, std::shared_ptr<PictureSource> source,

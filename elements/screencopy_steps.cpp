@@ -142,6 +142,7 @@ ScreencopyCapture::Fate ScreencopyCapture::take_answer(const StepAnswer& answer,
             break;
     }
     ++stats_.steps;
+    stats_.gate = static_cast<uint32_t>(steps_->client->gate());
     take_picture(answer);
     steps_->timeline.advance();
     if (!steps_->game_shown && steps_->timeline.now_ns() > kStartupLimitNs) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "step_client.hpp"
 
+#include <algorithm>
 #include <format>
 #include <utility>
 
@@ -30,7 +31,12 @@ struct StepClient::Listeners {
                        uint64_t{now_hi} << 32 | now_lo, message};
     }
 
-    static constexpr stepscope_stepper_v1_listener stepper{stepped};
+    static void gate(void* data, stepscope_stepper_v1*, uint32_t gate, uint32_t /*apis*/) {
+        static_cast<StepClient*>(data)->gate_ =
+            static_cast<StepGate>(std::min(gate, uint32_t{STEPSCOPE_STEPPER_V1_GATE_PRESENT}));
+    }
+
+    static constexpr stepscope_stepper_v1_listener stepper{stepped, gate};
 };
 
 StepClient::StepClient(std::shared_ptr<ControlClient> control, stepscope_stepper_v1* stepper)

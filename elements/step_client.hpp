@@ -21,6 +21,9 @@ enum class StepStatus : uint32_t {
     timeout = 5,
 };
 
+/** What keeps the game from running ahead of its pictures; the values of the protocol's enum. */
+enum class StepGate : uint32_t { none = 0, callbacks = 1, present = 2 };
+
 /** How a step ended. */
 struct StepAnswer {
     StepStatus status = StepStatus::no_commit;
@@ -48,6 +51,8 @@ public:
     bool open() const { return open_; }
     /** The answer to the open step, once it has been dispatched. */
     std::optional<StepAnswer> take_answer();
+    /** As the session said last. */
+    StepGate gate() const { return gate_; }
 
 private:
     struct Listeners;
@@ -59,6 +64,7 @@ private:
     uint32_t sequence_ = 0;
     bool open_ = false;
     std::optional<StepAnswer> answer_;
+    StepGate gate_ = StepGate::none;
 };
 
 }  // namespace stepscope

@@ -27,6 +27,7 @@ CAPTURE_FORMAT, CAPTURE_SLOT, CAPTURE_PLANE = 0, 1, 2
 CAPTURE_SLOT_GONE, CAPTURE_FRAME = 4, 7
 CAPTURE_STEP_TIME = 6
 STEPPER_STEP = 1
+STEPPER_STEPPED, STEPPER_GATE = 0, 1
 CAPABILITY_LOCKSTEP = 8
 MEMORY_MEMFD = 1
 END_EXITED, END_SIGNALED = 1, 2
@@ -49,6 +50,17 @@ class Status(enum.IntEnum):
     @property
     def text(self) -> str:
         return self.name.lower()
+
+
+class Gate(enum.IntEnum):
+    """What keeps the game from running ahead of its pictures, as the protocol numbers it."""
+
+    NONE = 0
+    CALLBACKS = 1
+    PRESENT = 2
+
+
+PRESENT_APIS = {1: "EGL", 2: "GLX", 4: "Vulkan", 8: "other"}
 
 
 class Reason(enum.IntEnum):
@@ -131,6 +143,8 @@ class Control(Connection):
     def __init__(self, path: str | os.PathLike, timeout: float | None = 60):
         self.facts = SessionFacts()
         self.picture: Picture | None = None
+        self.gate = Gate.NONE
+        self.present_apis: list[str] = []
         self._slots: dict[int, _Slot] = {}
         self._format = (0, 0, "")
         self._slot_memory: dict[int, int] = {}
@@ -146,7 +160,7 @@ class Control(Connection):
             raise
 
     def _create_objects(self) -> None:
-        control = self.bind("stepscope_control_v1", handler=self._handle_control)
+        control = self.bind("stepscope_control_v1", 2, handler=self._handle_control)
         self.session = self.new_id(self._handle_session)
         self.send(control, CONTROL_GET_SESSION, uints(self.session))
         self._capture = self.new_id(self._handle_capture)
@@ -235,7 +249,11 @@ class Control(Connection):
             self.facts.ended = arguments.uint(), arguments.uint()
 
     def _handle_stepper(self, opcode: int, arguments: Reader) -> None:
-        if opcode != 0 or arguments.uint() != self._sequence:
+        if opcode == STEPPER_GATE:
+            self.gate = Gate(arguments.uint())
+            apis = arguments.uint()
+            self.present_apis = [name for bit, name in PRESENT_APIS.items() if apis & bit]
+        if opcode != STEPPER_STEPPED or arguments.uint() != self._sequence:
             return
         status = Status(arguments.uint())
         self._answer = StepResult(

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from stepscope import keys
-from stepscope.control import Picture, Status
+from stepscope.control import Gate, Picture, Status
 from stepscope.errors import StepscopeError
 from stepscope.inputs import Inputs
 from stepscope.session import Session
@@ -50,6 +50,7 @@ class Header:
     steps: int = 0
     tier: str = "T0"
     tier_reason: str = ""
+    gate: str = ""  # what kept the game from running ahead of its pictures
     versions: dict[str, str] = field(default_factory=dict)
 
     def session(self, timeout: float) -> Session:
@@ -202,6 +203,13 @@ class Run:
             if result.status >= Status.EXITED:
                 return
 
+    def gate(self) -> str:
+        """The gate that its pictures came through, such as "present (EGL)"."""
+        control = self._session.control
+        name = control.gate.name.lower()
+        apis = ", ".join(control.present_apis)
+        return f"{name} ({apis})" if control.gate == Gate.PRESENT else name
+
     def takes_part_in_time(self) -> bool:
         """Whether the process that shows the window has the session's clock."""
         pid = self._session.control.facts.window.pid
@@ -232,6 +240,7 @@ def record(
         for step in run.steps(count):
             steps.append(step)
             virtual = virtual or (step.hash is not None and run.takes_part_in_time())
+        header.gate = run.gate()
     header.steps = len(steps)
     if not virtual:
         header.tier = "T0"

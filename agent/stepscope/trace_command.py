@@ -62,7 +62,7 @@ def run_record(arguments: argparse.Namespace) -> int:
     last = trace.steps[-1]
     say(
         f"{arguments.output}: {describe(trace)}, last step {last.status}, "
-        f"tier {header.tier} ({header.tier_reason})"
+        f"gate {header.gate}, tier {header.tier} ({header.tier_reason})"
     )
     return EQUAL
 
