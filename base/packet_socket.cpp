@@ -81,9 +81,18 @@ Result<std::optional<Packet>> receive_packet(int socket, size_t max_bytes, size_
     message.msg_control = control.data();
     message.msg_controllen = CMSG_SPACE(std::min(max_fds + 1, kMostFds) * sizeof(int));
     ssize_t got = 0;
-    do {
+    bool reset = false;
+    for (;;) {
         got = ::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    } while (got < 0 && errno == EINTR);
+        // A peer that closes before it has read everything makes this error, once, ahead of what it
+        // said last: why it closes.
+        if (got < 0 && errno == ECONNRESET && !std::exchange(reset, true)) {
+            continue;
+        }
+        if (got >= 0 || errno != EINTR) {
+            break;
+        }
+    }
     if (got < 0) {
         if (errno == EAGAIN || errno == EWOULDBLOCK) {
             return std::nullopt;

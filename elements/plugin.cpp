@@ -8,12 +8,16 @@
  * Since: 0.1
  */
 
+#include "gstfencesink.h"
+#include "gstfencesrc.h"
 #include "gstwlscreencopysrc.h"
 
 static gboolean plugin_init(GstPlugin* plugin) {
     // The plugin is of use if at least one of its elements is.
     gboolean any = FALSE;
     any |= GST_ELEMENT_REGISTER(wlscreencopysrc, plugin);
+    any |= GST_ELEMENT_REGISTER(fencesink, plugin);
+    any |= GST_ELEMENT_REGISTER(fencesrc, plugin);
     return any;
 }
 

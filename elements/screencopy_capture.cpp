@@ -466,6 +466,9 @@ void ScreencopyCapture::post_ended(const SessionEnd& end, const std::string& mes
     if (!message.empty()) {
         gst_structure_set(facts, "message", G_TYPE_STRING, message.c_str(), nullptr);
     }
+    // Downstream too: a sink may have somebody of its own to tell.
+    gst_pad_push_event(GST_BASE_SRC_PAD(element_), gst_event_new_custom(GST_EVENT_CUSTOM_DOWNSTREAM,
+                                                                        gst_structure_copy(facts)));
     gst_element_post_message(element(), gst_message_new_element(GST_OBJECT(element_), facts));
 }
 

@@ -146,6 +146,15 @@ uint32_t opaque_fourcc(uint32_t fourcc) {
     }
 }
 
+uint32_t fourcc_of(GstVideoFormat format) {
+    for (const RawFormat& raw : kRawFormats) {
+        if (raw.format == format) {
+            return raw.fourcc;
+        }
+    }
+    return 0;
+}
+
 uint32_t bytes_per_pixel(uint32_t fourcc) {
     const RawFormat* raw = find_raw(fourcc);
     return raw != nullptr ? raw->bytes_per_pixel : 0;

@@ -55,6 +55,9 @@ GstVideoFormat raw_video_format(const PictureFormat& format);
 /** The format without alpha that has the same layout; 0 if the caps know none. */
 uint32_t opaque_fourcc(uint32_t fourcc);
 
+/** The DRM_FORMAT_* of linear pictures of that format; 0 for one that is not among ours. */
+uint32_t fourcc_of(GstVideoFormat format);
+
 /** Bytes of a pixel of a format that raw_video_format() knows, else 0. */
 uint32_t bytes_per_pixel(uint32_t fourcc);
 
