@@ -86,7 +86,7 @@ DisplaySource::DisplaySource(std::unique_ptr<DisplayConnection> display,
       cursor_(settings.cursor),
       returns_(std::make_shared<Returns>()),
       buffers_(*display_),
-      slot_limit_(settings.max_buffers + 1) {  // one is being copied into
+      slot_limit_(settings.max_buffers) {
     returns_->source = this;
 }
 
