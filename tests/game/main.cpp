@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include <unistd.h>
+
 #include <cstdio>
 #include <exception>
 
+#include "company.hpp"
 #include "game.hpp"
 #include "options.hpp"
 #include "report.hpp"
@@ -21,6 +24,7 @@ int run(int argc, char** argv) {
         std::fprintf(stderr, "stepscope-testgame: %s\n", report.error().message.c_str());
         return 1;
     }
+    start_company(*options, *report);
     Game game(*options, *report);
     const auto result =
         options->backend == BackendKind::wayland ? run_on_wayland(game) : run_on_x11(game);
@@ -28,6 +32,10 @@ int run(int argc, char** argv) {
     if (!result) {
         std::fprintf(stderr, "stepscope-testgame: %s\n", result.error().message.c_str());
         return 1;
+    }
+    if (options->company != 0) {
+        std::fflush(nullptr);
+        _exit(options->exit_status);  // its threads report to the end
     }
     return options->exit_status;
 }

@@ -37,6 +37,16 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
                                                    {"arrow", Cursor::arrow}};
     const std::map<std::string, bool> pools = {{"sealable", true}, {"unsealable", false}};
 
+    [[maybe_unused]] const std::map<std::string, GraphicsApi> graphics = {
+        {"shm", GraphicsApi::shm},
+        {"egl", GraphicsApi::egl},
+        {"glx", GraphicsApi::glx},
+        {"vulkan", GraphicsApi::vulkan}};
+    [[maybe_unused]] const std::map<std::string, PresentMode> present_modes = {
+        {"fifo", PresentMode::fifo},
+        {"mailbox", PresentMode::mailbox},
+        {"immediate", PresentMode::immediate}};
+
     CLI::App app("A game for tests: numbers its frames, reports what it sees, ends as told.",
                  "stepscope-testgame");
     app.add_option("--backend", options.backend, "Display to use: wayland or x11")
@@ -55,6 +65,18 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
     app.add_flag("--argb", options.argb, "A format with alpha; all of it is opaque");
     app.add_option("--paint", options.paint, "full: every pixel; stripe: the numbers alone")
         ->transform(CLI::Transformer(paints).description(""));
+#ifdef STEPSCOPE_TESTGAME_GRAPHICS
+    app.add_option("--graphics", options.graphics, "Draw with shm, egl, glx or vulkan")
+        ->transform(CLI::Transformer(graphics).description(""));
+    app.add_option("--interval", options.interval, "Swap interval of EGL and GLX")
+        ->check(CLI::Range(0, 4));
+    app.add_flag("--swap-damage", options.swap_damage, "With EGL: swap buffers with damage");
+    app.add_option("--present-mode", options.present_mode, "Vulkan: fifo, mailbox or immediate")
+        ->transform(CLI::Transformer(present_modes).description(""));
+#endif
+    app.add_option("--company", options.company,
+                   "So many threads, and so many children, that report each 5 ms")
+        ->check(CLI::Range(0U, 16U));
     app.add_option("--rate", options.rate, "Frames per second; 0: as fast as buffers come back")
         ->check(CLI::Range(0.0, 100000.0));
     app.add_flag("--vsync", options.vsync, "One frame per frame callback; --rate is ignored");

@@ -12,6 +12,8 @@ namespace stepscope::testgame {
 enum class BackendKind { wayland, x11 };
 enum class Paint { full, stripe };
 enum class Cursor { none, arrow };
+enum class GraphicsApi { shm, egl, glx, vulkan };
+enum class PresentMode { fifo, mailbox, immediate };
 
 /** What the command line asks of the game. Times are in seconds from the start. */
 struct Options {
@@ -28,6 +30,12 @@ struct Options {
     bool shared_pool = false;
     bool argb = false;
     Paint paint = Paint::full;
+
+    GraphicsApi graphics = GraphicsApi::shm;
+    int interval = 1;
+    bool swap_damage = false;
+    PresentMode present_mode = PresentMode::fifo;
+    unsigned company = 0;
 
     double rate = 60;
     bool vsync = false;

@@ -103,6 +103,12 @@ Result<void> WaylandGame::connect() {
     };
     xdg_wm_base_add_listener(globals_.wm_base.get(), &wm_base_listener, nullptr);
     window_ = std::make_unique<WaylandWindow>(globals_, game_);
+    auto graphics = Graphics::create(game_.options(),
+                                     {.wayland = display_.get(), .surface = window_->surface()});
+    if (!graphics) {
+        return std::unexpected(graphics.error());
+    }
+    window_->set_graphics(std::move(*graphics));
     clipboard_ = std::make_unique<WaylandClipboard>(globals_, game_);
     if (globals_.seat) {
         seat_ = std::make_unique<WaylandSeat>(globals_, game_, *window_, *clipboard_);

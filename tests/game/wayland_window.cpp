@@ -175,6 +175,9 @@ void WaylandWindow::request_feedback(uint32_t number) {
 }
 
 Result<void> WaylandWindow::draw() {
+    if (graphics_) {
+        return graphics_->draw(game_, width_, height_);
+    }
     if (resized_) {
         if (auto made = make_buffers(); !made) {
             return made;

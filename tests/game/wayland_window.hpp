@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "game.hpp"
+#include "graphics.hpp"
 #include "shm_memory.hpp"
 #include "wl_ptr.hpp"
 
@@ -45,6 +46,9 @@ public:
     xdg_toplevel* toplevel() const { return toplevel_.get(); }
     bool configured() const { return configured_; }
 
+    /** Draw with this and not in shared memory; before the first draw(). */
+    void set_graphics(std::unique_ptr<Graphics> graphics) { graphics_ = std::move(graphics); }
+
     /** Draws and commits the next frame, or counts as starved where no buffer is free. */
     Result<void> draw();
 
@@ -78,6 +82,7 @@ private:
     WlPtr<wl_surface> surface_;
     WlPtr<xdg_surface> shell_surface_;
     WlPtr<xdg_toplevel> toplevel_;
+    std::unique_ptr<Graphics> graphics_;
     std::vector<std::unique_ptr<WaylandBuffer>> buffers_;
     WlPtr<wl_callback> frame_callback_;
     std::unordered_map<PresentationFeedback*, Feedback> feedbacks_;

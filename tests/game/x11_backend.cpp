@@ -129,6 +129,13 @@ void X11Game::open_seconds() {
 }
 
 Result<void> X11Game::run() {
+    auto graphics = Graphics::create(
+        game_.options(),
+        {.x11 = display_.connection, .window = window_.id(), .visual = window_.visual()});
+    if (!graphics) {
+        return std::unexpected(graphics.error());
+    }
+    window_.set_graphics(std::move(*graphics));
     if (game_.options().vsync && display_.present_opcode == 0) {
         return fail(Fault::unsupported,
                     "--vsync needs the Present extension, which the X server lacks; use --rate");

@@ -44,9 +44,10 @@ X11Window::X11Window(const X11Display& display, Game& game)
         width_ = display.screen->width_in_pixels;
         height_ = display.screen->height_in_pixels;
     }
-    const xcb_visualid_t visual = display.find_visual(depth_);
+    visual_ = display.find_visual(depth_);
     const xcb_colormap_t colours = xcb_generate_id(connection);
-    xcb_create_colormap(connection, XCB_COLORMAP_ALLOC_NONE, colours, display.screen->root, visual);
+    xcb_create_colormap(connection, XCB_COLORMAP_ALLOC_NONE, colours, display.screen->root,
+                        visual_);
     window_ = xcb_generate_id(connection);
     const std::array<uint32_t, 3> values = {
         0,
@@ -57,7 +58,7 @@ X11Window::X11Window(const X11Display& display, Game& game)
             XCB_EVENT_MASK_PROPERTY_CHANGE,
         colours};
     xcb_create_window(connection, depth_, window_, display.screen->root, 0, 0, width(), height(), 0,
-                      XCB_WINDOW_CLASS_INPUT_OUTPUT, visual,
+                      XCB_WINDOW_CLASS_INPUT_OUTPUT, visual_,
                       XCB_CW_BORDER_PIXEL | XCB_CW_EVENT_MASK | XCB_CW_COLORMAP, values.data());
     graphics_ = xcb_generate_id(connection);
     const uint32_t no_exposures = 0;
@@ -71,6 +72,7 @@ X11Window::X11Window(const X11Display& display, Game& game)
 }
 
 X11Window::~X11Window() {
+    driver_.reset();
     drop_buffers();
     xcb_free_gc(display_.connection, graphics_);
     xcb_destroy_window(display_.connection, window_);
@@ -134,6 +136,9 @@ void X11Window::drop_buffers() {
 }
 
 Result<void> X11Window::draw() {
+    if (driver_) {
+        return driver_->draw(game_, width_, height_);
+    }
     if (resized_) {
         if (auto made = make_buffers(); !made) {
             return made;

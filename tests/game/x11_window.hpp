@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "game.hpp"
+#include "graphics.hpp"
 #include "shm_memory.hpp"
 
 namespace stepscope::testgame {
@@ -64,6 +65,10 @@ public:
     uint16_t height() const { return static_cast<uint16_t>(height_); }
     bool mapped() const { return mapped_; }
 
+    /** Draw with this and not in shared memory; before the first draw(). */
+    void set_graphics(std::unique_ptr<Graphics> graphics) { driver_ = std::move(graphics); }
+    xcb_visualid_t visual() const { return visual_; }
+
     /** Draws and puts the next frame, or counts as starved where no buffer is free. */
     Result<void> draw();
 
@@ -93,9 +98,11 @@ private:
     bool mapped_ = false;
     bool resized_ = true;
     uint8_t depth_ = 24;
+    xcb_visualid_t visual_ = 0;
     xcb_window_t window_ = 0;
     xcb_gcontext_t graphics_ = 0;
     uint32_t vsync_serial_ = 0;
+    std::unique_ptr<Graphics> driver_;
     std::vector<Buffer> buffers_;
 };
 
