@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "fence_sink.hpp"
 
-#include <gst/allocators/gstshmallocator.h>
 #include <gst/stepscope/stepscope.h>
 
 #include <format>
 
 #include "gst/element_error.hpp"
+#include "gst/shared_memory.hpp"
 #include "stream_caps.hpp"
 
 GST_DEBUG_CATEGORY_EXTERN(gst_fence_sink_debug);
@@ -72,21 +72,6 @@ uint64_t wall_time_of(GstBuffer* buffer) {
 }
 
 }  // namespace
-
-GstPtr<GstBufferPool> make_shared_pool(GstCaps* caps, const GstVideoInfo& info, guint least) {
-    gst_shm_allocator_init_once();
-    GstPtr<GstAllocator> allocator(gst_shm_allocator_get());
-    GstPtr<GstBufferPool> pool(gst_video_buffer_pool_new());
-    GstStructure* config = gst_buffer_pool_get_config(pool.get());
-    gst_buffer_pool_config_set_params(config, caps, static_cast<guint>(GST_VIDEO_INFO_SIZE(&info)),
-                                      least, 0);
-    gst_buffer_pool_config_set_allocator(config, allocator.get(), nullptr);
-    gst_buffer_pool_config_add_option(config, GST_BUFFER_POOL_OPTION_VIDEO_META);
-    if (!gst_buffer_pool_set_config(pool.get(), config)) {
-        return nullptr;
-    }
-    return pool;
-}
 
 FenceSink::FenceSink(GstBaseSink* element, const FenceSinkSettings& settings, FenceSinkStats& stats)
     : element_(element), settings_(settings), stats_(stats) {}

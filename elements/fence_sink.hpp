@@ -87,7 +87,4 @@ private:
     GstPtr<GstBufferPool> pool_;  // for copies
 };
 
-/** A pool of memory that consumers can share, for these fixed raw caps. */
-GstPtr<GstBufferPool> make_shared_pool(GstCaps* caps, const GstVideoInfo& info, guint least);
-
 }  // namespace stepscope

@@ -28,6 +28,7 @@
 
 #include "fence_sink.hpp"
 #include "gst/element_error.hpp"
+#include "gst/shared_memory.hpp"
 
 GST_DEBUG_CATEGORY(gst_fence_sink_debug);
 #define GST_CAT_DEFAULT gst_fence_sink_debug
@@ -298,6 +299,8 @@ static gboolean gst_fence_sink_propose_allocation(GstBaseSink* base, GstQuery* q
         !gst_video_info_from_caps(&info, caps)) {
         return TRUE;
     }
+    GstPtr<GstAllocator> allocator = shared_allocator();
+    gst_query_add_allocation_param(query, allocator.get(), nullptr);
     // Consumers hold buffers for a while, so there is no upper limit.
     GstPtr<GstBufferPool> pool = make_shared_pool(caps, info, 2);
     if (pool) {

@@ -82,7 +82,7 @@ def run_once(
             "STEPSCOPE_TEST_EVENTS": str(write_fd),
             "STEPSCOPE_TEST_SELECT": json.dumps(select),
             "PYTHONPATH": f"{directory.parent}:{os.environ.get('PYTHONPATH', '')}",
-            "PATH": f"{build}/tests/game:{os.environ['PATH']}",
+            "PATH": f"{build}/tests/game:{build}/agent:{os.environ['PATH']}",
             "XDG_RUNTIME_DIR": str(runtime),
             "HOME": scratch,
             # A registry of its own: programs of the sanitized build leave theirs without our plugin.

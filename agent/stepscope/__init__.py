@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from stepscope.control import Control, Picture, Status, StepResult
 from stepscope.errors import SessionLost, StepscopeError
+from stepscope.frame_socket import FrameSocket, SocketFrame
 from stepscope.session import Session
 
 __version__ = "0.1.0"
 __all__ = [
-    "Control", "Env", "Picture", "Session", "SessionLost", "Status", "StepResult",
-    "StepscopeError", "VectorEnv",
+    "Control", "Env", "FrameSocket", "Picture", "Session", "SessionLost", "SocketFrame", "Status",
+    "StepResult", "StepscopeError", "VectorEnv",
 ]  # fmt: skip
 
 

@@ -14,9 +14,11 @@ from stepscope import keys as key_names
 from stepscope.control import Picture, Reason, Status, StepResult
 from stepscope.errors import SessionLost, StepscopeError
 from stepscope.session import Session, parse_rate
+from stepscope.socket_session import SocketSession
 
 OBSERVATIONS = ("rgb", "gray")
 OBS_TYPES = ("numpy", "torch")
+TRANSPORTS = {"control": Session, "socket": SocketSession}
 POINTERS = ("none", "relative", "absolute")
 MAX_START_STEPS = 1200
 
@@ -55,6 +57,9 @@ class Env(gymnasium.Env):
     step or reset; copy_observations=True gives arrays that stay. Gray and torch observations are
     made, and stay as well.
 
+    transport="socket" puts a GStreamer pipeline between the game and this process, which the frames
+    and the steps go through.
+
     A game that exits, crashes, or takes more than `timeout` seconds of wall time for a step ends
     the episode: truncated, with the reason in info["reason"].
 
@@ -86,6 +91,7 @@ class Env(gymnasium.Env):
         seed: int | None = None,
         timeout: float = 20,
         render_mode: str | None = None,
+        transport: str = "control",
         **session_options: Any,
     ):
         self._session: Session | None = None
@@ -95,6 +101,7 @@ class Env(gymnasium.Env):
         self._expect("observation", observation, OBSERVATIONS)
         self._expect("obs_type", obs_type, OBS_TYPES)
         self._expect("pointer", pointer, POINTERS)
+        self._expect("transport", transport, tuple(TRANSPORTS))
         self._expect("render_mode", render_mode, (None, *self.metadata["render_modes"]))
         if frames_per_step < 1 or downsample < 1:
             raise StepscopeError("frames_per_step and downsample must be at least 1")
@@ -110,6 +117,7 @@ class Env(gymnasium.Env):
         self._reset_keys = [(int(count), chord(names)) for count, names in reset_keys]
         self._first_seed = seed
         self._timeout = timeout
+        self._session_type = TRANSPORTS[transport]
         self._session_options = session_options
         self.render_mode = render_mode
         self.metadata = self.metadata | {"render_fps": float(self._rate / frames_per_step)}
@@ -213,7 +221,7 @@ class Env(gymnasium.Env):
         game_seed = int(self.np_random.integers(2**63)) if seed is None else int(seed)
         self.close()
         width, height = self._size
-        self._session = Session(
+        self._session = self._session_type(
             self._command,
             width=width,
             height=height,

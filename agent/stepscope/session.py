@@ -197,14 +197,17 @@ class Session:
                 os.close(writer)
         self._directory = Path(ready["control"]).parent
         try:
-            self._control = Control(ready["control"], self.timeout + ANSWER_GRACE_SECONDS)
-            self.inputs = Inputs(self._control)
-            self._control.roundtrip()
+            self._connect(ready)
         except SessionLost as error:
             # Most likely the game could not be started, which the compositor says as it ends.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(END_SECONDS)
             raise SessionLost(f"the session did not start: {self.log_tail() or error}") from error
+
+    def _connect(self, ready: dict[str, str]) -> None:
+        self._control = Control(ready["control"], self.timeout + ANSWER_GRACE_SECONDS)
+        self.inputs = Inputs(self._control)
+        self._control.roundtrip()
 
     def _environment(
         self, additions: Mapping[str, str], home: str | os.PathLike | None

@@ -1,0 +1,438 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Frames in other processes: fencesink, its consumers, and what becomes of those that break."""
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stepscope import FrameSocket, SessionLost, StepscopeError
+from stepscope import frame_wire as wire
+from support import frame_code
+from support.frame_sink import FAST, PATTERN, Raw, Sink
+from support.pipeline import Gst, Pipeline, PipelineError, errors_of, launch
+from support.processes import memory_inodes
+from support.session import Session
+
+pytestmark = pytest.mark.usefixtures("runtime")
+
+RATE = 60
+STEPPED = f"wlscreencopysrc mode=lockstep ! video/x-raw,framerate={RATE}/1"
+
+
+def frames_of(consumer: FrameSocket, count: int) -> list[int]:
+    numbers = []
+    for _ in range(count):
+        with consumer.next() as frame:
+            numbers.append(frame.number)
+    return numbers
+
+
+def test_ten_thousand_steps_through_the_socket(game):
+    command, report = game("wayland", "--rate", RATE, "--size", "320x200", "--fullscreen",
+                           "--buffers", 4)
+    with (Session(*command, options=("--lockstep",), size="320x200"),
+          Sink(STEPPED, "wait=steps"),
+          FrameSocket(Sink().path, steps=True) as agent):
+        frame = agent.next()
+        passed = 0
+        while passed < 10:  # at first nobody knows how many buffers the game has
+            frame.release()
+            frame = agent.step()
+            shows = frame_code.read_frame_number(frame.pixels) is not None
+            passed = passed + 1 if shows and frame.passed_through else 0
+        own = memory_inodes(report.pid)
+        step, number = frame.step, frame_code.read_frame_number(frame.pixels)
+        commit = frame.commit
+        for count in range(1, 10_001):
+            frame.release()
+            frame = agent.step()
+            assert frame.step == step + count and frame.answers, "a step is missing"
+            assert frame.commit > commit and not frame.repeated, "a picture came twice"
+            assert frame.passed_through and frame.inode in own, "it is not the game's own memory"
+            commit = frame.commit
+            if count % 100 == 0:
+                assert frame_code.read_frame_number(frame.pixels) == number + count
+        assert frame.virtual_time == frame.step * 10**9 // RATE
+        assert agent.imports <= 8
+
+
+def test_inputs_reach_the_game_with_their_step(game):
+    command, report = game("wayland", "--rate", RATE)
+    with (Session(*command, options=("--lockstep",)), Sink(STEPPED, "wait=steps") as sink,
+          FrameSocket(sink.path, steps=True) as agent):
+        before = agent.next()
+        while frame_code.read_frame_number(before.pixels) is None:
+            before.release()
+            before = agent.step()
+        agent.key("Up", True)
+        agent.key("Up", False)
+        before.release()
+        with agent.step() as frame:
+            assert frame.input_sequence == 2
+        agent.step().release()
+        assert report.wait_for("key")
+        agent.key("NoSuchKey", True)
+        agent.step().release()
+        agent.step().release()
+        assert "NoSuchKey" in agent.refused[0].text and agent.refused[0].number == 3
+
+
+def test_the_game_waits_for_who_steps_and_for_the_next_one(game):
+    command, report = game("wayland", "--rate", RATE)
+    with Session(*command, options=("--lockstep",)), Sink(STEPPED, "wait=steps") as sink:
+        with FrameSocket(sink.path, steps=True) as agent:
+            agent.next().release()
+            last = 0
+            for _ in range(20):
+                with agent.step() as frame:
+                    last = frame.step
+            with pytest.raises(StepscopeError, match="another consumer steps"):
+                FrameSocket(sink.path, steps=True)
+        shown = report.frames()
+        time.sleep(0.5)
+        assert report.frames() == shown, "the game ran on by itself"
+        with FrameSocket(sink.path, steps=True) as other:
+            with other.next() as frame:
+                assert frame.step == last, "who joins begins with the current picture"
+            with other.step() as frame:
+                assert frame.step == last + 1
+
+
+def test_the_end_of_the_game_is_told(game):
+    command, report = game("wayland", "--rate", RATE)
+    with Session(*command, options=("--lockstep",)), Sink(STEPPED, "wait=steps") as sink:
+        with FrameSocket(sink.path, steps=True) as agent:
+            agent.next().release()
+            agent.step().release()
+            os.kill(report.pid, signal.SIGKILL)
+            while (frame := agent.step()) is not None:
+                frame.release()
+            assert agent.ended.reason == wire.END_CRASHED and agent.ended.value == signal.SIGKILL
+
+
+def test_a_killed_consumer_gives_back_what_it_held():
+    with Sink(FAST, "wait=credits consumer-timeout=0") as sink:
+        script = ("from stepscope import FrameSocket; import sys, time\n"
+                  f"s = FrameSocket('{sink.path}', credits=8)\n"
+                  "held = [s.next() for _ in range(8)]\nprint('held', flush=True)\n"
+                  "time.sleep(100)")
+        with FrameSocket(sink.path, credits=2, name="good") as good:
+            with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as hog:
+                # Both get every frame, so this one has to take some meanwhile.
+                while not select.select([hog.stdout], [], [], 0)[0]:
+                    with contextlib.suppress(TimeoutError):
+                        good.next(0.1).release()
+                with pytest.raises(TimeoutError):
+                    for _ in range(5):
+                        good.next(0.5).release()
+                hog.kill()
+            numbers = frames_of(good, 200)
+            assert numbers == list(range(numbers[0], numbers[0] + 200))
+        sink.wait_log("consumer-disconnected.*closed the connection")
+
+
+def test_a_killed_sink_is_noticed_and_its_socket_taken_over(game):
+    command, _ = game("wayland", "--rate", 60)
+    with Session(*command) as session:
+        with Sink("wlscreencopysrc") as sink, FrameSocket(sink.path) as consumer:
+            consumer.next().release()
+            sink.kill()
+            with pytest.raises(SessionLost, match="went away"):
+                for frame in consumer:
+                    assert frame.number
+            assert sink.path.exists(), "nobody was left to remove the socket"
+            with Sink("wlscreencopysrc") as again:
+                with FrameSocket(again.path, wait=10) as consumer:
+                    consumer.next().release()
+        assert session.process.poll() is None
+
+
+def test_a_slow_consumer_keeps_nobody_for_ever():
+    with Sink(FAST, "wait=credits consumer-timeout=300") as sink:
+        with Raw(sink.path) as slow, FrameSocket(sink.path, name="good") as good:
+            slow.hello(credits=3)
+            frames_of(good, 50)
+            failure = slow.failure()
+            assert failure.code == 7 and "300 ms" in failure.text
+            frames_of(good, 50)
+        sink.wait_log("consumer-disconnected.*kept the others waiting")
+
+
+def test_a_consumer_that_never_reads_is_left_behind():
+    with Sink(PATTERN.replace("200/1", "1000/1")) as sink, Raw(sink.path) as mute:
+        mute.hello(credits=250)
+        with FrameSocket(sink.path, name="good") as good:
+            frames_of(good, 300)
+            memory = sink.resident_kib()
+            for _ in range(20):
+                for _ in range(40):
+                    mute.socket.settimeout(1)
+                    try:
+                        mute.send(wire.given_input(99))  # each is refused with a message
+                    except (BrokenPipeError, ConnectionResetError, TimeoutError):
+                        break
+                frames_of(good, 20)
+            sink.wait_log("consumer-disconnected.*does not read")
+            assert sink.resident_kib() < memory + 100_000
+            frames_of(good, 50)
+
+
+@pytest.mark.parametrize("what, data, code, text", [
+    ("garbage", bytes(range(64)), 1, "message"),
+    ("half a hello", wire.hello(0, 15, 0, "x")[:24], 1, "size"),
+    ("no hello", wire.credits(1), 5, "hello"),
+    ("a future version", wire.hello(0, 15, 0, "x", (2, 7)), 2, "speaks version 1"),
+    ("two hellos", wire.hello(0, 15, 0, "x") * 2, 5, "twice"),
+    ("a release of nothing", wire.hello(0, 15, 0, "x") + wire.release(7), 5, "does not hold"),
+    ("too many credits", wire.hello(0, 15, 200, "x") + wire.credits(200), 5, "256 together"),
+], ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "")
+def test_who_breaks_the_rules_is_told_why_and_hurts_nobody(what, data, code, text):
+    with Sink() as sink, FrameSocket(sink.path) as good:
+        frames_of(good, 5)
+        with Raw(sink.path) as bad:
+            bad.send(data)
+            failure = bad.failure()
+            assert failure.code == code and text in failure.text, what
+            assert not bad.receive(), "the connection goes on"
+        frames_of(good, 20)
+        sink.wait_log("consumer-(refused|disconnected)")
+
+
+def test_who_says_nothing_is_not_waited_for():
+    with Sink() as sink, Raw(sink.path) as mute, FrameSocket(sink.path) as good:
+        frames_of(good, 20)
+        assert mute.failure().code == 5
+        frames_of(good, 20)
+
+
+def test_unknown_messages_are_skipped():
+    unknown = wire.HEADER.pack(0x7fff, 0, 24) + bytes(16)
+    with Sink() as sink, Raw(sink.path) as consumer:
+        consumer.send(unknown + wire.hello(0, 15, 1, "from the future", (1, 9)) + unknown)
+        assert isinstance(consumer.receive()[0], wire.Welcome)
+
+
+def test_a_thousand_connections_leave_nothing():
+    with Sink() as sink, FrameSocket(sink.path) as good:
+        frames_of(good, 5)
+        before = sink.descriptors()
+        for number in range(1000):
+            with Raw(sink.path) as guest:
+                if number % 2:
+                    guest.hello(credits=4)
+            if number % 100 == 0:
+                frames_of(good, 1)
+        frames_of(good, 20)
+        deadline = time.monotonic() + 10
+        while sink.descriptors() > before + 4 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert sink.descriptors() <= before + 4
+        frames_of(good, 5)
+
+
+def test_more_consumers_than_allowed_are_turned_away():
+    with Sink(options="max-consumers=1") as sink, FrameSocket(sink.path) as good:
+        frames_of(good, 2)
+        with pytest.raises(SessionLost, match="max-consumers"):
+            FrameSocket(sink.path)
+        frames_of(good, 2)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_another_user_is_refused():
+    with Sink() as sink:
+        # What the file system would refuse already is opened, so that the check itself is seen.
+        os.chmod(sink.path, 0o666)
+        for folder in (sink.path.parent, *sink.path.parent.parents):
+            if folder.stat().st_mode & 0o001 == 0:
+                os.chmod(folder, 0o711)
+        script = ("import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); "
+                  f"s.connect('{sink.path}'); print(s.recv(4096))")
+        done = subprocess.run([sys.executable, "-c", script], user=65534, group=65534,
+                              extra_groups=[], capture_output=True, text=True, check=False,
+                              env={"PATH": os.environ["PATH"]}, cwd="/")
+        assert "belongs to user 65534" in done.stdout, done.stderr
+        sink.wait_log("consumer-refused.*belongs to user 65534")
+
+
+def test_socket_paths_that_cant_be(tmp_path):
+    with Sink() as sink:
+        source = "videotestsrc num-buffers=5 ! video/x-raw,format=BGRx ! fencesink"
+        for path, text in ((sink.path, "in use"), (f"/tmp/{'x' * 200}", "205 bytes"),
+                           ("/nonexistent/frames", "No such file")):
+            done = launch(f"{source} socket-path={path}")
+            assert done.returncode != 0 and text in "".join(errors_of(done.stderr)), done.stderr
+        assert "socket-path" in launch(source).stderr
+        notes = sink.path.with_name("notes")
+        notes.write_text("mine")
+        assert "no socket" in launch(f"{source} socket-path={notes}").stderr
+        assert notes.read_text() == "mine"
+        notes.unlink()
+    assert "No such file" in launch(f"fencesrc socket-path={sink.path} ! fakesink").stderr
+
+
+def test_an_inherited_connection():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with Pipeline(f"{PATTERN} ! fencesink fd={theirs.fileno()}"):
+        theirs.close()
+        with FrameSocket(connection=ours) as consumer:
+            assert len(frames_of(consumer, 10)) == 10
+
+
+def test_memory_that_cant_be_shared_is_copied_once_or_refused():
+    private = f"{FAST} ! identity drop-allocation=true"
+    with Pipeline(f"{private} ! fencesink name=sink socket-path={Sink().path}") as pipeline:
+        with FrameSocket(Sink().path) as consumer:
+            with consumer.next() as frame:
+                assert frame.path == 3 and frame.pixels.any()
+            frames_of(consumer, 5)
+        stats = pipeline.sink.get_property("stats")
+        assert stats.get_value("copied") >= 6
+    with Pipeline(f"{private} ! fencesink zero-copy=require socket-path={Sink().path}") as pipeline:
+        assert "zero-copy=require" in pipeline.error()
+    with Pipeline(f"{FAST} ! fencesink name=sink zero-copy=require socket-path={Sink().path}"
+                  ) as pipeline, FrameSocket(Sink().path) as consumer:
+        frames_of(consumer, 20)
+        assert pipeline.sink.get_property("stats").get_value("copied") == 0
+
+
+def test_a_resize_is_a_new_stream():
+    small, large = "width=64,height=48", "width=320,height=200"
+    parts = " ".join(f"videotestsrc num-buffers=5 ! video/x-raw,format=BGRx,{size},framerate=60/1 "
+                     "! all." for size in (small, large))
+    with Pipeline(f"concat name=all ! fencesink wait=credits socket-path={Sink().path} {parts}"):
+        with FrameSocket(Sink().path) as consumer:
+            sizes = [frame.pixels.shape[:2] for frame in consumer]
+            assert sizes == [(48, 64)] * 5 + [(200, 320)] * 5
+            assert consumer.stream.stream == 2 and consumer.ended.reason == wire.END_STREAM
+
+
+def test_fencesrc_has_the_same_memory(game):
+    command, report = game("wayland", "--rate", 60, "--buffers", 4)
+    with Session(*command), Sink("wlscreencopysrc max-buffers=8") as sink:
+        with Pipeline(f"fencesrc name=source socket-path={sink.path} max-buffers=2 ! appsink "
+                      "name=sink sync=false enable-last-sample=false") as pipeline:
+            first = pipeline.numbered()
+            assert first.check().intact and first.structure.get_value("format") == "BGRx"
+            del first
+            seen, last = set(), 0
+            for _ in range(60):
+                frame = pipeline.pull()
+                assert frame.pts > last or last == 0
+                last = frame.pts
+                if frame.inode in memory_inodes(report.pid):
+                    seen.add(frame.inode)
+                del frame
+            assert seen, "none of the frames is in the game's own memory"
+            assert pipeline.source.get_property("stats").get_value("copied") == 0
+            sink.kill()
+            assert "went away" in pipeline.error()
+
+
+def test_fencesrc_steps_the_game(game):
+    command, report = game("wayland", "--rate", RATE)
+    with Session(*command, options=("--lockstep",)), Sink(STEPPED, "wait=steps") as sink:
+        with Pipeline(f"fencesrc name=source steps=true socket-path={sink.path} ! appsink name=sink "
+                      "sync=false max-buffers=1 enable-last-sample=false") as pipeline:
+            steps = [pipeline.pull().buffer.offset for _ in range(50)]
+            assert steps == list(range(steps[0], steps[0] + 50))
+            time.sleep(0.3)
+            shown = report.frames()
+            time.sleep(0.5)
+            assert report.frames() == shown, "the game ran on while nobody pulled"
+        with pytest.raises(PipelineError, match="wait=steps"):
+            with Sink(path=sink.path.with_name("other")) as other:
+                Pipeline(f"fencesrc steps=true socket-path={other.path} ! fakesink").play()
+
+
+def test_a_second_process_encodes_what_the_first_captures(game, tmp_path):
+    command, _ = game("wayland", "--rate", 60)
+    with Session(*command), Sink("wlscreencopysrc") as sink:
+        done = launch(f"-e fencesrc socket-path={sink.path} num-buffers=30 ! videoconvert ! jpegenc ! "
+                      f"multifilesink location={tmp_path}/%03d.jpg")
+        assert done.returncode == 0, done.stderr
+        assert len(list(tmp_path.glob("*.jpg"))) == 30
+
+
+def test_the_viewer_in_c_saves_what_the_game_shows(game, tmp_path):
+    viewer = Path(shutil.which("frame_viewer") or "")
+    if not viewer.is_file():
+        pytest.skip("frame_viewer is not built")
+    command, _ = game("wayland", "--rate", 60)
+    with Session(*command), Sink("wlscreencopysrc") as sink:
+        with FrameSocket(sink.path) as consumer:
+            for frame in consumer:
+                if frame_code.read_frame_number(frame.pixels):
+                    break
+        picture = tmp_path / "picture.ppm"
+        done = subprocess.run([viewer, sink.path, "20", picture], capture_output=True, text=True,
+                              timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "20 frames" in done.stdout
+        header = picture.read_bytes()[:15]
+        assert header == b"P6\n640 360\n255\n"
+        pixels = np.frombuffer(picture.read_bytes()[15:], np.uint8).reshape(360, 640, 3)
+        check = frame_code.check_frame(np.dstack([pixels[..., ::-1], pixels[..., :1]]), "BGRx")
+        assert check.intact and check.number > 0
+    done = subprocess.run([viewer, sink.path, "1", picture], capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert done.returncode == 1 and "can't connect" in done.stderr
+
+
+def test_a_torch_policy_plays_through_the_socket(game):
+    pytest.importorskip("torch")
+    example = Path(__file__).resolve().parents[2] / "agent/examples/torch_policy.py"
+    command, report = game("wayland", "--rate", RATE, "--size", "64x48", "--fullscreen")
+    with (Session(*command, options=("--lockstep",), size="64x48"),
+          Sink(STEPPED, "wait=steps") as sink):
+        done = subprocess.run([sys.executable, example, sink.path, "--steps", "60"],
+                              capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("60 steps") and not done.stderr
+
+
+def test_the_ways_to_pause_and_end_while_it_waits():
+    with Pipeline(f"{FAST} ! fencesink name=sink wait=steps socket-path={Sink().path}") as pipeline:
+        with FrameSocket(Sink().path, steps=True) as agent:
+            agent.next().release()
+            assert agent.step().step == 0
+            for state in (Gst.State.PAUSED, Gst.State.PLAYING) * 5:
+                pipeline.pipeline.set_state(state)
+                assert pipeline.pipeline.get_state(10 * Gst.SECOND)[0] != Gst.StateChangeReturn.FAILURE
+
+
+def test_an_environment_is_the_same_by_either_transport():
+    pytest.importorskip("gymnasium")
+    from stepscope import Env
+
+    def play(transport: str) -> list[tuple]:
+        env = Env(["stepscope-testgame", "--backend", "wayland", "--rate", str(RATE),
+                   "--size", "320x200", "--fullscreen"], 320, 200, RATE, keys=["Up", "space"],
+                  xwayland=False, transport=transport, seed=1)
+        try:
+            env.reset(seed=1)
+            seen = []
+            for number in range(40):
+                observation, _, _, truncated, info = env.step([number % 2, 0])
+                assert not truncated, info
+                seen.append((frame_code.read_frame_number(observation[..., ::-1]), info["fresh"]))
+            steps = [info["step"] for info in (env.step([0, 0])[4] for _ in range(3))]
+            assert steps[2] == steps[0] + 2
+            return seen
+        finally:
+            env.close()
+
+    by_socket, by_control = play("socket"), play("control")
+    first = by_socket[0][0] - by_control[0][0]
+    assert [number - first for number, _ in by_socket] == [number for number, _ in by_control]
+    assert all(fresh for _, fresh in by_socket)
