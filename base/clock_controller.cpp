@@ -212,20 +212,26 @@ Result<void> ClockController::expect_process() {
 }
 
 void ClockController::process_started(pid_t pid) {
+    first_pid_ = pid;
+    bool known = false;
     lock();
     for (ProcessSlot& process : page_->processes) {
+        known = known || (process.state != ProcessState::free && process.pid == pid);
         if (process.state == ProcessState::expected && process.pid == 0 &&
             process.parent_pid == 0) {
             process.pid = pid;
+            known = true;
             break;
         }
     }
     unlock();
+    // It may have come and gone already.
+    first_ended_ = !known;
     watch_processes();
 }
 
 Result<uint64_t> ClockController::begin_step(uint64_t delta_ns) {
-    if (open_) {
+    if (open_ || settling_) {
         return fail(Fault::busy, "a step is open already; wait for its end or cancel it");
     }
     open_ = true;
@@ -256,6 +262,30 @@ void ClockController::cancel_step() {
     page_->step.store(StepState::closed);
     unlock();
     finish(StepStatus::cancelled, "the step was cancelled");
+}
+
+void ClockController::begin_settling() {
+    settling_ = true;
+    retries_ = 0;
+    lock();
+    page_->step.store(StepState::settling);
+    page_->asked = 0;
+    const Action action = settle_locked(*page_);
+    unlock();
+    if (action.notify) {
+        (void)!::write(notify_write_.get(), "!", 1);
+    }
+}
+
+void ClockController::cancel_settling() {
+    if (!std::exchange(settling_, false)) {
+        return;
+    }
+    lock();
+    page_->step.store(StepState::closed);
+    page_->events.fetch_and(~kEventConfirm);
+    unlock();
+    arm_retry(0);
 }
 
 void ClockController::finish(StepStatus status, std::string message) {
@@ -337,7 +367,8 @@ void ClockController::process_gone(uint32_t index, int pidfd, pid_t pid) {
     if (action.notify) {
         (void)!::write(notify_write_.get(), "!", 1);
     }
-    // The first process that the controller started speaks for the game; it is our child.
+    first_ended_ = first_ended_ || pid == first_pid_;
+    // The first process that the controller started speaks for the game; it may be our child.
     if (info.si_pid == pid || end_message_.empty()) {
         end_status_ = status;
         end_message_ = std::move(message);
@@ -383,13 +414,13 @@ void ClockController::dispatch() {
             return;
         }
     }
-    if (open_ && ((what & kEventConfirm) || retry)) {
+    if ((open_ || settling_) && ((what & kEventConfirm) || retry)) {
         confirm();
     }
 }
 
 void ClockController::recheck() {
-    if (open_) {
+    if (open_ || settling_) {
         retries_ = 0;
         confirm();
     }
@@ -421,7 +452,7 @@ ClockController::Asleep ClockController::check_threads() {
 
 void ClockController::confirm() {
     lock();
-    const bool quiet = page_->runnable == 0 && page_->step.load() == StepState::open;
+    const bool quiet = page_->runnable == 0 && page_->step.load() != StepState::closed;
     const uint64_t quiescence = page_->wakeups;
     unlock();
     if (!quiet) {
@@ -453,6 +484,15 @@ void ClockController::confirm() {
     }
     retries_ = 0;
     lock();
+    if (settling_) {
+        const bool settled = page_->runnable == 0 && page_->wakeups == quiescence;
+        unlock();
+        if (settled) {
+            cancel_settling();
+            callbacks_.on_settled();
+        }
+        return;  // whoever became running asks again when it waits
+    }
     Action action;
     if (page_->runnable == 0 && page_->wakeups == quiescence &&
         page_->step.load() == StepState::open) {
@@ -472,6 +512,11 @@ void ClockController::confirm() {
 void ClockController::arm_retry(uint64_t delay_ns) {
     const itimerspec value{{0, 0}, {0, static_cast<long>(delay_ns)}};
     ::timerfd_settime(retry_timer_.get(), 0, &value, nullptr);
+}
+
+bool ClockController::running() const {
+    // A hint: whoever makes it 0 tells us by the notification pipe.
+    return (open_ || settling_) && __atomic_load_n(&page_->runnable, __ATOMIC_RELAXED) != 0;
 }
 
 uint64_t ClockController::now_ns() const {

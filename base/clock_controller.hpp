@@ -64,6 +64,8 @@ public:
          * False: call recheck() once that is so. Missing: always true.
          */
         std::function<bool()> on_quiescent;
+        /** What begin_settling() waited for has come. */
+        std::function<void()> on_settled;
     };
 
     struct ThreadInfo {
@@ -98,6 +100,8 @@ public:
     Result<void> expect_process();
     /** …and after, with the child's pid: its end is noticed even if the library never starts. */
     void process_started(pid_t pid);
+    /** The process that was started that way is gone; others may live on. */
+    bool first_process_ended() const { return first_ended_; }
 
     /** Lets the game run until now + delta. An error while a step is open. */
     Result<uint64_t> begin_step(uint64_t delta_ns);
@@ -105,6 +109,17 @@ public:
      * goes on until it waits. */
     void cancel_step();
     bool step_open() const { return open_; }
+    /** A step is open, or settling, and some thread of the game runs. */
+    bool running() const;
+
+    /**
+     * Between steps: a display server, which is never held, got something to do. on_settled is
+     * called when all wait again. Time stands still, and what is held stays so.
+     */
+    void begin_settling();
+    /** Gives that up. */
+    void cancel_settling();
+    bool settling() const { return settling_; }
 
     /** Readable when dispatch() has something to do. */
     int fd() const { return epoll_.get(); }
@@ -164,7 +179,10 @@ private:
     std::map<uint32_t, Watched> watched_;  // by index into the page's processes
     std::map<uint32_t, TaskFile> tasks_;   // by slot
     bool open_ = false;
+    bool settling_ = false;
     bool had_process_ = false;
+    pid_t first_pid_ = 0;
+    bool first_ended_ = false;
     uint64_t presents_before_ = 0;
     uint32_t retries_ = 0;
     StepStatus end_status_ = StepStatus::exited;

@@ -75,8 +75,9 @@ inline constexpr uint32_t kPresentVulkan = 4;
 inline constexpr uint32_t kPresentOther = 8;
 
 enum class StepState : uint32_t {
-    closed = 0,  // time stands still
-    open = 1,    // time may move up to limit_ns
+    closed = 0,    // time stands still
+    open = 1,      // time may move up to limit_ns
+    settling = 2,  // …stands still; a display server has something to finish
 };
 
 /** Bits of ThreadSlot::wake. */

@@ -186,10 +186,11 @@ inline Action jump_locked(ClockPage& page) {
 /** To be called after a thread became idle: lets time move if nothing runs any more. */
 inline Action settle_locked(ClockPage& page) {
     Action action;
-    if (page.runnable != 0 || page.step.load(std::memory_order_relaxed) != StepState::open) {
+    const StepState step = page.step.load(std::memory_order_relaxed);
+    if (page.runnable != 0 || step == StepState::closed) {
         return action;
     }
-    if (page.external != 0 || page.verify != 0) {
+    if (page.external != 0 || page.verify != 0 || step == StepState::settling) {
         if (!page.asked) {
             page.asked = 1;
             action.notify = set_event(page, kEventConfirm);

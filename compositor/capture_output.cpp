@@ -307,7 +307,8 @@ void CaptureOutput::show_frame(int64_t now_ns) {
         return;
     }
     // Without a beat of our own every picture counts, also of a game that is faster than we are.
-    gate_.guard(rate().unlimited() || stepped_ ? lone : nullptr);
+    // In a step a display server's last word counts: it is asked for it at the end.
+    gate_.guard(rate().unlimited() || (stepped_ && !is_display_servers(lone)) ? lone : nullptr);
     now_ns_ = now_ns;
     const int64_t game_now_ns = clock_.time_of(now_ns);
     const uint64_t previous_commit = commit_number_;
@@ -373,8 +374,39 @@ void CaptureOutput::show_frame(int64_t now_ns) {
 
 void CaptureOutput::begin_step() {
     gate_.handle_shown();
-    timespec when = to_timespec(clock_.now_ns());
-    wlr_scene_output_send_frame_done(scene_output_, &when);
+    send_frame_callbacks(false);
+}
+
+bool CaptureOutput::ask_display_server() {
+    return send_frame_callbacks(true);
+}
+
+bool CaptureOutput::is_display_servers(wlr_surface* surface) const {
+    return surface != nullptr && display_server_ &&
+           wl_resource_get_client(surface->resource) == display_server_();
+}
+
+bool CaptureOutput::send_frame_callbacks(bool display_server) {
+    struct Round {
+        CaptureOutput* self;
+        bool display_server;
+        wlr_scene_frame_done_event event;
+        bool sent = false;
+    };
+    Round round{this, display_server, {scene_output_, to_timespec(clock_.now_ns())}};
+    wlr_scene_output_for_each_buffer(
+        scene_output_,
+        [](wlr_scene_buffer* buffer, int, int, void* data) {
+            auto* call = static_cast<Round*>(data);
+            const wlr_scene_surface* shown = wlr_scene_surface_try_from_buffer(buffer);
+            wlr_surface* surface = shown != nullptr ? shown->surface : nullptr;
+            if (call->self->is_display_servers(surface) == call->display_server) {
+                wlr_scene_buffer_send_frame_done(buffer, &call->event);
+                call->sent = true;
+            }
+        },
+        &round);
+    return round.sent;
 }
 
 void CaptureOutput::finish_step(const StepTime& step, std::function<void(bool presented)> shown) {

@@ -55,6 +55,13 @@ public:
     void set_stepped(bool stepped) { stepped_ = stepped; }
     /** Lets the game go on: its next commit may come, its frame callbacks are answered. */
     void begin_step();
+    /** Whose windows gather what others draw: it gets its frame callbacks at a step's end. */
+    void set_display_server(std::function<wl_client*()> client) {
+        display_server_ = std::move(client);
+    }
+    bool has_display_server() const { return display_server_ && display_server_() != nullptr; }
+    /** That end: time stands still. False if it shows no window. */
+    bool ask_display_server();
     /** Shows what the step drew; `shown` is called, now or once consumers returned memory, with
      * whether it was a new picture. */
     void finish_step(const StepTime& step, std::function<void(bool presented)> shown);
@@ -71,6 +78,8 @@ public:
     const RefreshRate& rate() const { return pacer_.rate(); }
 
 private:
+    bool is_display_servers(wlr_surface* surface) const;
+    bool send_frame_callbacks(bool display_server);
     static bool test(wlr_output* output, const wlr_output_state* state);
     static bool commit(wlr_output* output, const wlr_output_state* state);
     static bool set_cursor(wlr_output* output, wlr_buffer* buffer, int hotspot_x, int hotspot_y);
@@ -107,6 +116,7 @@ private:
     Handle<wlr_swapchain, wlr_swapchain_destroy> spare_;
     EventSource hold_timer_;
     CommitGate gate_;
+    std::function<wl_client*()> display_server_;
     Listener frame_;
 
     int64_t hold_since_ns_ = 0;  // 0: no frame waits for memory

@@ -71,7 +71,7 @@ void GameProcess::start(const std::vector<std::string>& command,
                         const std::vector<std::string>& environment,
                         const std::vector<int>& inherit) {
     if (!send({{"start", {{"argv", command}, {"env", environment}, {"inherit", inherit}}}})) {
-        hooks_.ended({GameEnd::How::not_started, errno});
+        hooks_.ended({GameEnd::How::not_started, errno}, false);
     }
 }
 
@@ -103,12 +103,13 @@ void GameProcess::receive() {
     if (message.contains("started")) {
         hooks_.started(message.at("started").get<pid_t>());
     } else if (message.contains("not_started")) {
-        hooks_.ended({GameEnd::How::not_started, message.at("not_started").get<int>()});
+        hooks_.ended({GameEnd::How::not_started, message.at("not_started").get<int>()}, false);
     } else if (message.contains("ended")) {
         const Json& end = message.at("ended");
         hooks_.ended(end.contains("exited")
                          ? GameEnd{GameEnd::How::exited, end.at("exited").get<int>()}
-                         : GameEnd{GameEnd::How::signaled, end.at("signaled").get<int>()});
+                         : GameEnd{GameEnd::How::signaled, end.at("signaled").get<int>()},
+                     message.at("left").get<bool>());
     } else if (message.contains("empty")) {
         hooks_.empty();
     }

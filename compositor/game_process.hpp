@@ -27,8 +27,8 @@ class GameProcess {
 public:
     struct Hooks {
         std::function<void(pid_t)> started;
-        /** The main process ended; processes that it started may go on. */
-        std::function<void(const GameEnd&)> ended;
+        /** The main process ended; `left`: processes that it started go on. */
+        std::function<void(const GameEnd&, bool left)> ended;
         /** No process of the game is left. */
         std::function<void()> empty;
         /** The reaper is gone: nobody looks after the game any more. */

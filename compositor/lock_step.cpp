@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "log.hpp"
+#include "pacer.hpp"
 
 namespace stepscope {
 namespace {
@@ -29,6 +30,11 @@ std::string names_of(uint32_t apis) {
     }
     return names;
 }
+/** How long the game may keep others waiting. */
+constexpr int kTurnPatienceMs = 500;
+
+/** How long the word may take on how the game ended, once its process is gone. */
+constexpr int kEndPatienceMs = 5000;
 
 }  // namespace
 
@@ -46,6 +52,7 @@ LockStep::LockStep(wl_display* display, ClockController controller, CaptureOutpu
     controller_.set_callbacks({
         .on_step_done = [this](const auto& result) { handle_step_done(result); },
         .on_quiescent = [this] { return quiet(); },
+        .on_settled = [this] { handle_settled(); },
     });
 }
 
@@ -54,8 +61,8 @@ LockStep::~LockStep() {
 }
 
 void LockStep::begin(int64_t length_ns, uint32_t timeout_ms, Done done) {
-    if (done_) {
-        // Its consumer is gone, but the game is still at it.
+    if (done_ || preparing_) {
+        // The consumer of the open one is gone, but the game is still at it; or there is no game.
         next_ = Next{length_ns, timeout_ms, std::move(done)};
         wl_event_source_timer_update(timeout_.get(), static_cast<int>(timeout_ms));
         return;
@@ -64,12 +71,23 @@ void LockStep::begin(int64_t length_ns, uint32_t timeout_ms, Done done) {
     done_ = std::move(done);
     if (ended_) {
         ended_->step = step_;
-        ended_->now_ns = static_cast<int64_t>(controller_.now_ns());
+        ended_->now_ns = now_ns();
         answer(*ended_);
         return;
     }
     ++step_;
     wl_event_source_timer_update(timeout_.get(), static_cast<int>(timeout_ms));
+    if (output_.has_display_server()) {
+        // What it was sent since the last step, input for one, is on its way through it.
+        starting_ns_ = length_ns;
+        wl_display_flush_clients(display_);
+        controller_.begin_settling();
+    } else {
+        open(length_ns);
+    }
+}
+
+void LockStep::open(int64_t length_ns) {
     output_.begin_step();
     wl_display_flush_clients(display_);
     const int64_t taken_off = std::min(ahead_ns_, length_ns - 1);
@@ -77,8 +95,31 @@ void LockStep::begin(int64_t length_ns, uint32_t timeout_ms, Done done) {
     if (auto begun = controller_.begin_step(static_cast<uint64_t>(length_ns - taken_off)); !begun) {
         answer({.status = Status::timeout,
                 .step = step_,
-                .now_ns = static_cast<int64_t>(controller_.now_ns()),
+                .now_ns = now_ns(),
                 .message = begun.error().message});
+    }
+}
+
+void LockStep::finish_preparing(int64_t length_ns, std::function<void()> ready) {
+    ready_ = std::move(ready);
+    ahead_ns_ = 0;
+    if (!controller_.begin_step(static_cast<uint64_t>(length_ns))) {
+        handle_prepared();
+    }
+}
+
+void LockStep::handle_prepared() {
+    preparing_ = false;
+    origin_ns_ = static_cast<int64_t>(controller_.now_ns());
+    if (auto ready = std::exchange(ready_, {})) {
+        ready();
+    }
+    begin_next();
+}
+
+void LockStep::begin_next() {
+    if (auto next = std::exchange(next_, std::nullopt)) {
+        begin(next->length_ns, next->timeout_ms, std::move(next->done));
     }
 }
 
@@ -106,10 +147,25 @@ void LockStep::advance(int64_t nanoseconds) {
             ++waited_ms;
         }
     }
+    if (!done_ && controller_.step_open()) {
+        controller_.cancel_step();
+    }
     advancing_ = false;
     if (deferred_) {
         // The open step came to its end on the way.
         request_recheck();
+    }
+}
+
+void LockStep::wait_for_turn() {
+    const int64_t patience_end = monotonic_ns() + int64_t{kTurnPatienceMs} * 1'000'000;
+    while (controller_.running()) {
+        const int64_t left_ms = (patience_end - monotonic_ns()) / 1'000'000;
+        pollfd polled{controller_.fd(), POLLIN, 0};
+        if (left_ms <= 0 || ::poll(&polled, 1, static_cast<int>(left_ms)) == 0) {
+            return;
+        }
+        handle_controller(0, 0, this);
     }
 }
 
@@ -176,15 +232,30 @@ int LockStep::handle_recheck(int fd, uint32_t /*mask*/, void* data) {
 
 int LockStep::handle_timeout(void* data) {
     auto* self = static_cast<LockStep*>(data);
-    if (!self->done_) {
+    if (self->preparing_ && self->next_) {
+        self->done_ = std::exchange(self->next_, std::nullopt)->done;
+        self->answer({.status = Status::timeout,
+                      .step = self->step_,
+                      .now_ns = 0,
+                      .message = "the X server has not started yet"});
+    } else if (!self->done_) {
         return 0;
-    }
-    if (self->controller_.step_open()) {
+    } else if (self->ended_step_) {
+        self->finish(*std::exchange(self->ended_step_, std::nullopt));
+    } else if (self->controller_.settling()) {
+        self->controller_.cancel_settling();
+        self->settling_.reset();
+        self->starting_ns_.reset();
+        self->answer({.status = Status::timeout,
+                      .step = self->step_,
+                      .now_ns = self->now_ns(),
+                      .message = self->controller_.describe()});
+    } else if (self->controller_.step_open()) {
         self->controller_.cancel_step();
     } else {
         self->answer({.status = Status::timeout,
                       .step = self->step_,
-                      .now_ns = static_cast<int64_t>(self->controller_.now_ns()),
+                      .now_ns = self->now_ns(),
                       .message = "the step is done, but consumers hold all memory for its picture; "
                                  "release frames"});
     }
@@ -199,8 +270,21 @@ void LockStep::handle_step_done(const ClockController::StepResult& result) {
         }
         return;
     }
+    if (preparing_) {
+        handle_prepared();
+    } else if (controller_.first_process_ended() && !handed_over_ &&
+               result.status != ClockController::StepStatus::cancelled) {
+        // Somebody else knows why it ended, and whether others go on for it.
+        ended_step_ = result;
+        wl_event_source_timer_update(timeout_.get(), kEndPatienceMs);
+    } else {
+        finish(result);
+    }
+}
+
+void LockStep::finish(const ClockController::StepResult& result) {
     using Ended = ClockController::StepStatus;
-    Outcome outcome{.step = step_, .now_ns = static_cast<int64_t>(result.now_ns)};
+    Outcome outcome{.step = step_, .now_ns = now_ns()};
     switch (result.status) {
         case Ended::presented:
         case Ended::no_commit:
@@ -219,6 +303,13 @@ void LockStep::handle_step_done(const ClockController::StepResult& result) {
             break;
         case Ended::exited:
         case Ended::crashed:
+            if (handed_over_) {
+                outcome.status = Status::timeout;
+                outcome.message =
+                    "no process of the game lives in the session's time any more; what it started "
+                    "runs on its own";
+                break;
+            }
             outcome.status = result.status == Ended::crashed ? Status::crashed : Status::exited;
             outcome.message = result.message;
             ended_ = outcome;
@@ -227,7 +318,27 @@ void LockStep::handle_step_done(const ClockController::StepResult& result) {
     answer(outcome);
 }
 
+// An X server gathers what its clients draw and shows it with a frame callback. Where it comes in
+// the course of a step, chance would decide how much had been drawn. So it comes at the end.
 void LockStep::show(Outcome outcome, uint64_t presents) {
+    if (!output_.ask_display_server()) {
+        show_picture(std::move(outcome), presents);
+        return;
+    }
+    settling_ = Drawn{std::move(outcome), presents};
+    wl_display_flush_clients(display_);
+    controller_.begin_settling();
+}
+
+void LockStep::handle_settled() {
+    if (const auto length_ns = std::exchange(starting_ns_, std::nullopt)) {
+        open(*length_ns);
+    } else if (auto drawn = std::exchange(settling_, std::nullopt)) {
+        show_picture(std::move(drawn->outcome), drawn->presents);
+    }
+}
+
+void LockStep::show_picture(Outcome outcome, uint64_t presents) {
     output_.finish_step({.step = outcome.step, .now_ns = outcome.now_ns},
                         [this, outcome, presents](bool presented) mutable {
                             outcome.status = presented ? Status::presented : Status::no_commit;
@@ -263,8 +374,16 @@ void LockStep::answer(const Outcome& outcome) {
     if (Done done = std::exchange(done_, {})) {
         done(outcome);
     }
-    if (auto next = std::exchange(next_, std::nullopt)) {
-        begin(next->length_ns, next->timeout_ms, std::move(next->done));
+    begin_next();
+    if (after_step_ && !ended_) {
+        after_step_();
+    }
+}
+
+void LockStep::handle_handover() {
+    handed_over_ = true;
+    if (const auto result = std::exchange(ended_step_, {})) {
+        finish(*result);
     }
 }
 
@@ -272,9 +391,10 @@ void LockStep::handle_game_ended(bool crashed, const std::string& how) {
     if (!ended_) {
         ended_ = Outcome{.status = crashed ? Status::crashed : Status::exited,
                          .step = step_,
-                         .now_ns = static_cast<int64_t>(controller_.now_ns()),
+                         .now_ns = now_ns(),
                          .message = how};
     }
+    ended_step_.reset();
     if (done_) {
         controller_.set_callbacks({});
         controller_.cancel_step();

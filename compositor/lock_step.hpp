@@ -41,6 +41,15 @@ public:
      * display server starts, or sent us something. */
     void set_busy_probe(std::function<bool()> probe) { busy_ = std::move(probe); }
 
+    /** Called after each answer to a step. */
+    void set_after_step(std::function<void()> after_step) { after_step_ = std::move(after_step); }
+
+    /** The session is being set up, which takes some time of its own: steps begin after that. */
+    void prepare() { preparing_ = true; }
+    /** …with this much virtual time for who is there already. `ready` is called after it; the first
+     * step begins at virtual time 0, as its consumer sees it. */
+    void finish_preparing(int64_t length_ns, std::function<void()> ready);
+
     /**
      * Moves time on by this much, now, while everything else here stands still: for who must be
      * waited for and itself waits for time. Taken off the next step, so that steps stay exact.
@@ -51,6 +60,12 @@ public:
      * of clock::kPresent…. */
     Gate gate() const { return gate_; }
     uint32_t present_apis() const { return controller_.present_apis(); }
+    /**
+     * Returns when nothing of the game runs, or no step is open; after half a second at most. Who
+     * answers the game only then takes turns with it, and what it finds does not depend on who was
+     * faster.
+     */
+    void wait_for_turn();
 
     /** True while somebody waits for a step's answer. */
     bool step_open() const { return (done_ && !forgotten_) || next_; }
@@ -63,6 +78,8 @@ public:
     void forget_answer();
     /** The game is gone: an open step ends, later ones do so at once. */
     void handle_game_ended(bool crashed, const std::string& how);
+    /** The game's first process has ended; others go on. */
+    void handle_handover();
 
 private:
     struct Next {
@@ -71,16 +88,29 @@ private:
         Done done;
     };
 
+    /** What a step came to, but for its picture. */
+    struct Drawn {
+        Outcome outcome;
+        uint64_t presents;
+    };
+
     static int handle_controller(int fd, uint32_t mask, void* data);
     static int handle_recheck(int fd, uint32_t mask, void* data);
     static int handle_timeout(void* data);
 
+    void handle_prepared();
+    void begin_next();
     bool quiet();
     void request_recheck();
     void handle_step_done(const ClockController::StepResult& result);
     void show(Outcome outcome, uint64_t presents);
     void note_picture(uint64_t presents);
+    void finish(const ClockController::StepResult& result);
+    void show_picture(Outcome outcome, uint64_t presents);
+    void open(int64_t length_ns);
+    void handle_settled();
     void answer(const Outcome& outcome);
+    int64_t now_ns() const { return static_cast<int64_t>(controller_.now_ns()) - origin_ns_; }
 
     wl_display* display_;
     ClockController controller_;
@@ -97,12 +127,20 @@ private:
     Gate gate_ = Gate::none;
     uint32_t ungated_pictures_ = 0;  // in a row
     bool gate_logged_[3] = {};
+    bool preparing_ = false;
+    std::function<void()> ready_;
+    std::function<void()> after_step_;
+    int64_t origin_ns_ = 0;  // of what consumers call virtual time
+    bool handed_over_ = false;
+    std::optional<ClockController::StepResult> ended_step_;  // the game's end is not explained yet
     bool advancing_ = false;
     bool looped_ = false;
     bool drained_ = false;  // while everything that was sent has been read
     int quiet_rounds_ = 0;
     int64_t ahead_ns_ = 0;  // time that was advanced outside steps
     std::optional<ClockController::StepResult> deferred_;
+    std::optional<int64_t> starting_ns_;  // of the step, while the X server takes its input
+    std::optional<Drawn> settling_;       // while the X server draws the step's picture
     std::optional<Outcome> ended_;
 };
 

@@ -191,15 +191,21 @@ void ReaperProcess::handle_compositor_gone() {
 
 void ReaperProcess::reap() {
     int status = 0;
+    std::optional<int> ended;
     for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
         if (pid == game_) {
             game_ = -1;
-            if (WIFEXITED(status)) {
-                send({{"ended", {{"exited", WEXITSTATUS(status)}}}});
-            } else {
-                send({{"ended", {{"signaled", WTERMSIG(status)}}}});
-            }
+            ended = status;
         }
+    }
+    if (!ended) {
+        return;
+    }
+    const bool left = !descendants(::getpid()).empty();
+    if (WIFEXITED(*ended)) {
+        send({{"ended", {{"exited", WEXITSTATUS(*ended)}}}, {"left", left}});
+    } else {
+        send({{"ended", {{"signaled", WTERMSIG(*ended)}}}, {"left", left}});
     }
 }
 

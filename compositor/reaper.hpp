@@ -20,7 +20,8 @@
  *                      {"remove": [paths]}   to be removed if the compositor dies without a word
  *                      {"terminate": true}   ask the game to end, then make it
  *   from the reaper    {"started": pid}, {"not_started": errno}
- *                      {"ended": {"exited": status}} or {"ended": {"signaled": number}}
+ *                      {"ended": {"exited": status}} or {"ended": {"signaled": number}},
+ *                      with "left": whether other processes of the game go on
  *                      {"empty": true}       no process of the game is left
  */
 namespace stepscope {

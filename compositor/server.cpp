@@ -3,6 +3,7 @@
 
 #include <poll.h>
 
+#include <cerrno>
 #include <csignal>
 #include <format>
 
@@ -19,6 +20,8 @@ constexpr int kHandoverGraceMs = 5000;
 
 /** Virtual time that the X server needs before it talks to its window manager. */
 constexpr int64_t kXwaylandStartNs = 2'000'000;
+/** …and has after that, before the game starts, for what they have to say to each other. */
+constexpr int64_t kXwaylandSettleNs = 8'000'000;
 
 std::string joined(const std::vector<std::string>& words) {
     std::string text;
@@ -97,7 +100,7 @@ Result<void> Server::start() {
                         lock_step_->controller().process_started(pid);
                     }
                 },
-            .ended = [this](const GameEnd& end) { handle_game_ended(end); },
+            .ended = [this](const GameEnd& end, bool left) { handle_game_ended(end, left); },
             .empty =
                 [this] {
                     game_empty_ = true;
@@ -129,7 +132,14 @@ Result<void> Server::start() {
     if (auto told = announce_ready(); !told) {
         return told;
     }
-    return start_game();
+    if (lock_step_ && xwayland_) {
+        // How long an X server takes to start is never the same, and the game must not see that.
+        lock_step_->prepare();
+        xwayland_->start([this](bool up) { handle_xwayland_settled(up); });
+    } else {
+        start_game();
+    }
+    return {};
 }
 
 Result<void> Server::offer_pipewire() {
@@ -148,7 +158,18 @@ Result<void> Server::offer_pipewire() {
     return {};
 }
 
-Result<void> Server::start_game() {
+void Server::handle_xwayland_settled(bool up) {
+    if (!up) {
+        log("Xwayland did not start; X11 games can't connect");
+    }
+    lock_step_->finish_preparing(kXwaylandSettleNs, [this] { start_game(); });
+}
+
+void Server::start_game() {
+    if (ending_) {
+        return;
+    }
+    game_started_ = true;
     const GameEnvironment environment{
         .platform = options_.platform,
         .session = directory_.name(),
@@ -161,12 +182,13 @@ Result<void> Server::start_game() {
         // The environment has the clock library already: the X server takes part as well.
         ClockController& clock = lock_step_->controller();
         if (auto expected = clock.expect_process(); !expected) {
-            return expected;
+            log("{}", expected.error().message);
+            stop();
+            return;
         }
         inherit = clock.inherited_fds();
     }
     game_->start(options_.command, make_game_environment(environment), inherit);
-    return {};
 }
 
 void Server::create_globals() {
@@ -229,6 +251,7 @@ void Server::create_globals() {
         unused_clock_.reset();
         clock_.follow(&lock_step_->controller());
         lock_step_->set_busy_probe([this] { return connection_pending(); });
+        lock_step_->set_after_step([this] { consider_end(); });
         control_->offer_stepping(*lock_step_);
         // The X server's timers must not move on by themselves: it lives in the game's time too.
         for (const std::string& line : lock_step_->controller().environment(clock_library_path())) {
@@ -256,6 +279,7 @@ void Server::create_globals() {
             });
         if (xwayland) {
             xwayland_ = std::move(*xwayland);
+            output_->set_display_server([this] { return xwayland_->client(); });
         } else {
             log("{}", xwayland.error().message);
         }
@@ -318,20 +342,16 @@ void Server::handle_game_changed(View* view) {
     consider_end();
 }
 
-void Server::handle_game_ended(const GameEnd& end) {
+void Server::handle_game_ended(const GameEnd& end, bool left) {
     game_end_ = end;
+    game_empty_ = game_empty_ || !left;
     if (!ending_ && (end.how != GameEnd::How::exited || end.value != 0)) {
         log("'{}' {}", options_.command.front(), end.describe());
     }
-    if (end.how == GameEnd::How::not_started) {
-        game_empty_ = true;
-    }
-    if (lock_step_) {
-        lock_step_->handle_game_ended(
-            end.how == GameEnd::How::signaled,
-            std::format("'{}' {}", options_.command.front(), end.describe()));
-    }
     consider_end();
+    if (lock_step_ && left) {
+        lock_step_->handle_handover();
+    }
 }
 
 // The command may be a launcher: as long as processes of it show a window, or may be about to, the
@@ -342,8 +362,16 @@ void Server::consider_end() {
     }
     if (game_empty_ || ending_) {
         stop();
-    } else if (!windows_->has_windows()) {
+    } else if (windows_->has_windows()) {
+        no_window_since_ns_.reset();
+    } else if (!lock_step_) {
         wl_event_source_timer_update(grace_timer_.get(), kHandoverGraceMs);
+    } else if (const int64_t now = clock_.now_ns();
+               now - no_window_since_ns_.value_or(now) >= int64_t{kHandoverGraceMs} * 1'000'000) {
+        stop();
+    } else {
+        // What is about to come can only come in a step.
+        no_window_since_ns_ = no_window_since_ns_.value_or(now);
     }
 }
 
@@ -365,7 +393,7 @@ void Server::request_end() {
         return;
     }
     ending_ = true;
-    if (game_end_) {
+    if (game_end_ || !game_started_) {
         stop();
     } else {
         game_->terminate();
@@ -373,8 +401,16 @@ void Server::request_end() {
 }
 
 void Server::stop() {
+    if (std::exchange(stopped_, true)) {
+        return;
+    }
     exit_status_ = game_end_ ? game_end_->exit_status() : 1;
     const GameEnd end = game_end_.value_or(GameEnd{GameEnd::How::signaled, SIGKILL});
+    if (lock_step_) {
+        lock_step_->handle_game_ended(
+            end.how == GameEnd::How::signaled,
+            std::format("'{}' {}", options_.command.front(), end.describe()));
+    }
     switch (end.how) {
         case GameEnd::How::exited:
             control_->handle_ended(STEPSCOPE_SESSION_V1_END_EXITED,
@@ -389,11 +425,19 @@ void Server::stop() {
                                    static_cast<uint32_t>(end.value));
             break;
     }
-    wl_display_terminate(display_.get());
 }
 
 int Server::run() {
-    wl_display_run(display_.get());
+    while (!stopped_) {
+        wl_display_flush_clients(display_.get());
+        if (lock_step_ && xwayland_ && xwayland_->client() != nullptr) {
+            // The X server and its window manager work side by side with their clients.
+            lock_step_->wait_for_turn();
+        }
+        if (wl_event_loop_dispatch(loop_, -1) < 0 && errno != EINTR) {
+            break;
+        }
+    }
     return exit_status_;
 }
 

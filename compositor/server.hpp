@@ -44,12 +44,13 @@ private:
     Result<void> offer_pipewire();
     std::vector<std::string> game_environment() const;
     Result<void> announce_ready() const;
-    Result<void> start_game();
+    void start_game();
+    void handle_xwayland_settled(bool up);
     /** Something is on its way between game and compositor that is no client's message yet. */
     bool connection_pending() const;
     void set_output(unsigned width, unsigned height, const RefreshRate& rate);
     void handle_game_changed(View* view);
-    void handle_game_ended(const GameEnd& end);
+    void handle_game_ended(const GameEnd& end, bool left);
     void consider_end();
     void request_end();
     void stop();
@@ -79,6 +80,9 @@ private:
     std::vector<EventSource> signals_;
     EventSource grace_timer_;
     std::optional<GameEnd> game_end_;
+    std::optional<int64_t> no_window_since_ns_;  // virtual time, of a launcher's hand-over
+    bool game_started_ = false;
+    bool stopped_ = false;
     bool ending_ = false;
     bool game_empty_ = false;
     int exit_status_ = 1;

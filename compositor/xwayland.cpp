@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "xwayland.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "base/unix_socket.hpp"
 
 namespace stepscope {
 
@@ -231,11 +236,50 @@ XwaylandServer::XwaylandServer(wlr_xwayland* xwayland, wlr_seat* seat, WindowMan
     : windows_(windows), seat_(seat), xwayland_(xwayland) {
     server_ready_.connect_first(xwayland_->server->events.ready,
                                 [notify = std::move(before_connect)](void*) { notify(); });
+    connected_.connect(xwayland_->server->events.ready, [this](void*) {
+        settle(wlr_xwayland_get_xwm_connection(xwayland_.get()) != nullptr);
+    });
     new_surface_.connect(xwayland_->events.new_surface, [this](void* data) {
         all_.push_back(std::make_unique<Window>(*this, static_cast<wlr_xwayland_surface*>(data)));
     });
     ready_.connect(xwayland_->events.ready,
                    [this](void*) { wlr_xwayland_set_seat(xwayland_.get(), seat_); });
+}
+
+void XwaylandServer::start(std::function<void(bool up)> settled) {
+    // What asks for nothing but to be let in: least significant byte first, protocol 11.0, no
+    // authorisation. The server starts when a client knocks, and would end with the last one.
+    constexpr std::array<char, 12> kHello{'l', 0, 11, 0};
+    settled_ = std::move(settled);
+    auto socket = connect_unix("/tmp/.X11-unix/X" + display_name().substr(1));
+    if (!socket || ::write(socket->get(), kHello.data(), kHello.size()) < 0) {
+        settle(false);
+        return;
+    }
+    holder_ = std::move(*socket);
+    ::fcntl(holder_.get(), F_SETFL, O_NONBLOCK);
+    holder_source_.reset(wl_event_loop_add_fd(wl_display_get_event_loop(xwayland_->wl_display),
+                                              holder_.get(), WL_EVENT_READABLE, handle_holder,
+                                              this));
+}
+
+int XwaylandServer::handle_holder(int fd, uint32_t /*mask*/, void* data) {
+    auto* self = static_cast<XwaylandServer*>(data);
+    std::array<char, 4096> unused;
+    const ssize_t size = ::read(fd, unused.data(), unused.size());
+    if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR)) {
+        // The server is gone, or did not come.
+        self->holder_source_.reset();
+        self->holder_.reset();
+        self->settle(false);
+    }
+    return 0;
+}
+
+void XwaylandServer::settle(bool up) {
+    if (auto settled = std::exchange(settled_, {})) {
+        settled(up);
+    }
 }
 
 bool XwaylandServer::busy() {
@@ -262,6 +306,7 @@ XwaylandServer::~XwaylandServer() {
     new_surface_.disconnect();
     ready_.disconnect();
     server_ready_.disconnect();
+    connected_.disconnect();
 }
 
 }  // namespace stepscope

@@ -30,7 +30,7 @@ STEPPER_STEP = 1
 STEPPER_STEPPED, STEPPER_GATE = 0, 1
 CAPABILITY_LOCKSTEP = 8
 MEMORY_MEMFD = 1
-END_EXITED, END_SIGNALED = 1, 2
+END_EXITED, END_SIGNALED, END_NOT_STARTED = 1, 2, 3
 END_SECONDS = 3
 CREDITS = 4
 
@@ -228,6 +228,8 @@ class Control(Connection):
         elif how == END_EXITED:
             answer.status = Status.EXITED
             answer.message = f"the game exited with status {value}"
+        elif how == END_NOT_STARTED:
+            raise SessionLost(f"the game can't be started: {os.strerror(value)}")
 
     def _handle_control(self, opcode: int, arguments: Reader) -> None:
         if opcode == 0:
