@@ -76,6 +76,12 @@ void LockStep::begin(int64_t length_ns, uint32_t timeout_ms, Done done) {
         return;
     }
     ++step_;
+    if (before_step_) {
+        before_step_();
+    }
+    if (!done_) {
+        return;  // the session is over, and the step was told so
+    }
     wl_event_source_timer_update(timeout_.get(), static_cast<int>(timeout_ms));
     if (output_.has_display_server()) {
         // What it was sent since the last step, input for one, is on its way through it.
@@ -375,9 +381,6 @@ void LockStep::answer(const Outcome& outcome) {
         done(outcome);
     }
     begin_next();
-    if (after_step_ && !ended_) {
-        after_step_();
-    }
 }
 
 void LockStep::handle_handover() {

@@ -41,8 +41,10 @@ public:
      * display server starts, or sent us something. */
     void set_busy_probe(std::function<bool()> probe) { busy_ = std::move(probe); }
 
-    /** Called after each answer to a step. */
-    void set_after_step(std::function<void()> after_step) { after_step_ = std::move(after_step); }
+    /** Called before each step; may end the game, which answers the step. */
+    void set_before_step(std::function<void()> before_step) {
+        before_step_ = std::move(before_step);
+    }
 
     /** The session is being set up, which takes some time of its own: steps begin after that. */
     void prepare() { preparing_ = true; }
@@ -129,7 +131,7 @@ private:
     bool gate_logged_[3] = {};
     bool preparing_ = false;
     std::function<void()> ready_;
-    std::function<void()> after_step_;
+    std::function<void()> before_step_;
     int64_t origin_ns_ = 0;  // of what consumers call virtual time
     bool handed_over_ = false;
     std::optional<ClockController::StepResult> ended_step_;  // the game's end is not explained yet

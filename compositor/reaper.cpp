@@ -77,6 +77,12 @@ std::vector<pid_t> descendants(pid_t ancestor) {
     return found;
 }
 
+/** Exact, unlike a look into /proc: as the subreaper, we are the parent of each orphan. */
+bool has_children() {
+    siginfo_t info{};
+    return ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 || errno != ECHILD;
+}
+
 class ReaperProcess {
 public:
     ReaperProcess(UniqueFd socket, std::string session_directory)
@@ -201,7 +207,7 @@ void ReaperProcess::reap() {
     if (!ended) {
         return;
     }
-    const bool left = !descendants(::getpid()).empty();
+    const bool left = has_children();
     if (WIFEXITED(*ended)) {
         send({{"ended", {{"exited", WEXITSTATUS(*ended)}}}, {"left", left}});
     } else {
@@ -220,7 +226,7 @@ void ReaperProcess::run() {
     bool told_empty = false;
     std::string buffer(kMaxMessage, '\0');
     for (;;) {
-        const bool any_left = !descendants(::getpid()).empty();
+        const bool any_left = has_children();
         if (!any_left) {
             if (orphaned_) {
                 break;

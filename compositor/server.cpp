@@ -251,7 +251,7 @@ void Server::create_globals() {
         unused_clock_.reset();
         clock_.follow(&lock_step_->controller());
         lock_step_->set_busy_probe([this] { return connection_pending(); });
-        lock_step_->set_after_step([this] { consider_end(); });
+        lock_step_->set_before_step([this] { consider_end(); });
         control_->offer_stepping(*lock_step_);
         // The X server's timers must not move on by themselves: it lives in the game's time too.
         for (const std::string& line : lock_step_->controller().environment(clock_library_path())) {
