@@ -83,8 +83,9 @@ void BufferLending::move_to(Entry& entry, Pool* pool) {
     }
 }
 
-void BufferLending::note_commit(wlr_surface* surface, wlr_buffer* buffer) {
+void BufferLending::note_commit(wlr_surface* surface, wlr_buffer* buffer, bool explicit_sync) {
     Pool& pool = pool_of(surface);
+    pool.explicit_sync = explicit_sync;
     auto& entry = entries_[buffer];
     if (!entry) {
         entry = std::make_unique<Entry>();
@@ -102,15 +103,19 @@ void BufferLending::note_commit(wlr_surface* surface, wlr_buffer* buffer) {
     }
 }
 
+size_t BufferLending::limit_of(const Pool& pool) {
+    // A game with one buffer alone would stand still anyway while that is held.
+    return pool.explicit_sync ? std::max<size_t>(pool.buffers, 3) - 2
+                              : std::max<size_t>(pool.buffers, 2) - 1;
+}
+
 BufferLending::Answer BufferLending::may_lend(wlr_buffer* buffer) const {
     auto found = entries_.find(buffer);
     if (found == entries_.end() || found->second->pool == nullptr || found->second->holds != 0) {
         return Answer::lend;
     }
     const Pool& pool = *found->second->pool;
-    // A game with one buffer alone would stand still anyway while that is held.
-    const size_t limit = std::max<size_t>(pool.buffers, 2) - 1;
-    if (pool.lent < limit) {
+    if (pool.lent < limit_of(pool)) {
         return Answer::lend;
     }
     return pool.trust == Trust::late ? Answer::copy : Answer::wait;
@@ -127,9 +132,9 @@ void BufferLending::note_refused(wlr_buffer* buffer) {
 bool BufferLending::game_is_out(wlr_surface* surface, wlr_buffer* shown) const {
     auto pool = pools_.find(surface);
     auto entry = entries_.find(shown);
-    return pool != pools_.end() && pool->second->probe.empty() && entry != entries_.end() &&
-           entry->second->holds == 0 && pool->second->lent + 1 >= pool->second->buffers &&
-           pool->second->lent > 0;
+    return pool != pools_.end() && !pool->second->explicit_sync && pool->second->probe.empty() &&
+           entry != entries_.end() && entry->second->holds == 0 &&
+           pool->second->lent + 1 >= pool->second->buffers && pool->second->lent > 0;
 }
 
 void BufferLending::note_delivered(wlr_surface* surface, wlr_buffer* newest, int64_t now_ns) {

@@ -40,8 +40,12 @@ public:
     BufferLending& operator=(const BufferLending&) = delete;
     ~BufferLending();
 
-    /** The game showed `buffer` on `surface`. Call for each commit that could pass through. */
-    void note_commit(wlr_surface* surface, wlr_buffer* buffer);
+    /**
+     * The game showed `buffer` on `surface`. Call for each commit that could pass through. Clients
+     * with explicit sync get what they show back with the next commit only, whoever copied it: of
+     * their n buffers n - 2 are lent.
+     */
+    void note_commit(wlr_surface* surface, wlr_buffer* buffer, bool explicit_sync = false);
 
     /** Whether one more may be lent. A buffer that is lent already may be lent again. */
     Answer may_lend(wlr_buffer* buffer) const;
@@ -67,6 +71,7 @@ private:
         size_t buffers = 0;
         size_t lent = 0;
         Trust trust = Trust::unknown;
+        bool explicit_sync = false;
         bool probed = false;             // for more than two buffers
         std::vector<wlr_buffer*> probe;  // locked while that goes on
         unsigned prompt_returns = 0;
@@ -80,6 +85,7 @@ private:
         Listener destroyed;
     };
 
+    static size_t limit_of(const Pool& pool);
     static int handle_probe_end(void* data);
     void start_probe(Pool& pool);
     static void end_probe(Pool& pool);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "capture.hpp"
 
+#include <span>
+
 #include "capture_output.hpp"
 
 namespace stepscope {
@@ -8,6 +10,8 @@ namespace {
 
 /** More than any pipeline holds; bounds what a client can make us remember. */
 constexpr uint32_t kMaxCredits = 1024;
+/** Pairs of format and modifier that fit into a message of Wayland. */
+constexpr size_t kMaxFormats = 341;
 
 uint32_t high(uint64_t value) {
     return static_cast<uint32_t>(value >> 32);
@@ -30,15 +34,18 @@ const struct stepscope_capture_v1_interface Capture::kRequests{
     .stop = handle_stop,
     .grant = handle_grant,
     .release = handle_release,
+    .add_release_fence = handle_add_release_fence,
+    .set_formats = handle_set_formats,
 };
 
 Capture::Capture(wl_client* client, uint32_t version, uint32_t id, CaptureOutput& output,
-                 BufferLending& lending, std::function<void(Capture*)> ended)
+                 BufferLending& lending, BufferReturns& returns, Hooks hooks)
     : resource_(wl_resource_create(client, &stepscope_capture_v1_interface,
                                    static_cast<int>(version), id)),
       output_(output),
       lending_(lending),
-      ended_(std::move(ended)) {
+      returns_(returns),
+      hooks_(std::move(hooks)) {
     if (resource_ == nullptr) {
         wl_client_post_no_memory(client);
         return;
@@ -46,7 +53,7 @@ Capture::Capture(wl_client* client, uint32_t version, uint32_t id, CaptureOutput
     wl_resource_set_implementation(resource_, &kRequests, this, [](wl_resource* gone) {
         Capture* self = self_of(gone);
         // A copy: it ends with what it is called through.
-        const auto notify = self->ended_;
+        const auto notify = self->hooks_.ended;
         notify(self);
     });
 }
@@ -55,7 +62,7 @@ Capture::~Capture() {
     set_embedded_cursor(false);
     slots_.clear();
     for (auto& [serial, held] : held_) {
-        give_back(held.buffer);
+        returns_.take(held.buffer, std::move(held.fence));
     }
     output_.handle_memory_returned();
 }
@@ -110,15 +117,52 @@ void Capture::handle_release(wl_client* /*client*/, wl_resource* resource, uint3
                                "release of frame %u, which is not held", serial);
         return;
     }
-    wlr_buffer* buffer = found->second.buffer;
+    Held held = std::move(found->second);
     self->held_.erase(found);
-    self->give_back(buffer);
+    self->returns_.take(held.buffer, std::move(held.fence));
     self->output_.handle_memory_returned();
 }
 
-void Capture::give_back(wlr_buffer* buffer) {
-    lending_.give_back(buffer, monotonic_ns());
-    wlr_buffer_unlock(buffer);
+void Capture::handle_add_release_fence(wl_client* /*client*/, wl_resource* resource,
+                                       uint32_t serial, int32_t fence) {
+    Capture* self = self_of(resource);
+    UniqueFd fd(fence);
+    auto found = self->held_.find(serial);
+    if (found == self->held_.end()) {
+        wl_resource_post_error(resource, STEPSCOPE_CAPTURE_V1_ERROR_INVALID_SERIAL,
+                               "release fence of frame %u, which is not held", serial);
+        return;
+    }
+    auto adopted = SyncFile::adopt(std::move(fd));
+    if (!adopted) {
+        wl_resource_post_error(resource, STEPSCOPE_CAPTURE_V1_ERROR_INVALID_FENCE,
+                               "release fence of frame %u: %s", serial,
+                               adopted.error().message.c_str());
+        return;
+    }
+    merge_into(found->second.fence, std::move(*adopted));
+}
+
+void Capture::handle_set_formats(wl_client* /*client*/, wl_resource* resource, wl_array* formats) {
+    Capture* self = self_of(resource);
+    const size_t numbers = formats->size / sizeof(uint32_t);
+    if (formats->size % (3 * sizeof(uint32_t)) != 0 || numbers / 3 > kMaxFormats) {
+        wl_resource_post_error(resource, STEPSCOPE_CAPTURE_V1_ERROR_INVALID_FORMATS,
+                               "formats of %zu bytes; expected at most %zu groups of 12",
+                               formats->size, kMaxFormats);
+        return;
+    }
+    std::vector<PictureLayout> layouts;
+    const std::span values(static_cast<const uint32_t*>(formats->data), numbers);
+    for (size_t i = 0; i < numbers; i += 3) {
+        layouts.push_back({values[i], uint64_t{values[i + 1]} << 32 | values[i + 2]});
+    }
+    if (layouts.empty()) {
+        self->formats_.reset();
+    } else {
+        self->formats_ = std::move(layouts);
+    }
+    self->hooks_.formats_changed();
 }
 
 void Capture::set_embedded_cursor(bool embedded) {
@@ -196,6 +240,17 @@ uint32_t Capture::announce_slot(const CapturedFrame& frame) {
     return slot->id;
 }
 
+void Capture::send_fence(const CapturedFrame& frame) {
+    if (frame.acquire == nullptr) {
+        return;
+    }
+    if (wl_resource_get_version(resource_) >= STEPSCOPE_CAPTURE_V1_ACQUIRE_FENCE_SINCE_VERSION) {
+        stepscope_capture_v1_send_acquire_fence(resource_, frame.acquire->fd());
+        return;
+    }
+    put_into_memory(frame.memory, *frame.acquire);
+}
+
 void Capture::send_frame(const CapturedFrame& frame) {
     uint32_t flags = 0;
     if (!same_format(format_, frame.memory)) {
@@ -221,13 +276,14 @@ void Capture::send_frame(const CapturedFrame& frame) {
         stepscope_capture_v1_send_step_time(resource_, high(frame.step->step),
                                             low(frame.step->step), high(now), low(now));
     }
+    send_fence(frame);
     const uint32_t serial = next_serial_++;
     const auto seconds = static_cast<uint64_t>(frame.presented_ns / 1'000'000'000);
     stepscope_capture_v1_send_frame(resource_, slot, serial, high(frame.commit), low(frame.commit),
                                     high(seconds), low(seconds),
                                     static_cast<uint32_t>(frame.presented_ns % 1'000'000'000),
                                     frame.path, frame.reason, flags, dropped_);
-    held_.emplace(serial, Held{wlr_buffer_lock(frame.buffer)});
+    held_.emplace(serial, Held{wlr_buffer_lock(frame.buffer), std::nullopt});
     lending_.lend(frame.buffer);
     --credits_;
     first_ = false;

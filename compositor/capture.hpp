@@ -4,10 +4,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "buffer_lending.hpp"
+#include "buffer_returns.hpp"
 #include "captured_frame.hpp"
+#include "consumer_formats.hpp"
 #include "listener.hpp"
 
 namespace stepscope {
@@ -35,9 +38,15 @@ private:
  */
 class Capture {
 public:
-    /** `ended` is called when the protocol object went; it is to destroy this. */
+    struct Hooks {
+        /** The protocol object went; to destroy this. */
+        std::function<void(Capture*)> ended;
+        /** formats() changed. */
+        std::function<void()> formats_changed;
+    };
+
     Capture(wl_client* client, uint32_t version, uint32_t id, CaptureOutput& output,
-            BufferLending& lending, std::function<void(Capture*)> ended);
+            BufferLending& lending, BufferReturns& returns, Hooks hooks);
     Capture(const Capture&) = delete;
     Capture& operator=(const Capture&) = delete;
     /** Gives back everything that the consumer held. */
@@ -45,6 +54,8 @@ public:
 
     /** The protocol object; null if the client had no memory for it (it is told). */
     wl_resource* resource() const { return resource_; }
+    /** What the consumer can read; none if it did not say. */
+    const std::optional<std::vector<PictureLayout>>& formats() const { return formats_; }
     void handle_frame(const CapturedFrame& frame);
     void handle_lost_frame();
 
@@ -55,6 +66,7 @@ private:
     };
     struct Held {
         wlr_buffer* buffer;  // locked
+        std::optional<SyncFile> fence;
     };
 
     static Capture* self_of(wl_resource* resource);
@@ -64,18 +76,23 @@ private:
     static void handle_stop(wl_client* client, wl_resource* resource);
     static void handle_grant(wl_client* client, wl_resource* resource, uint32_t credits);
     static void handle_release(wl_client* client, wl_resource* resource, uint32_t serial);
+    static void handle_add_release_fence(wl_client* client, wl_resource* resource, uint32_t serial,
+                                         int32_t fence);
+    static void handle_set_formats(wl_client* client, wl_resource* resource, wl_array* formats);
     static const struct stepscope_capture_v1_interface kRequests;
 
     void send_format(const FrameMemory& memory);
     uint32_t announce_slot(const CapturedFrame& frame);
     void send_frame(const CapturedFrame& frame);
-    void give_back(wlr_buffer* buffer);
+    void send_fence(const CapturedFrame& frame);
     void set_embedded_cursor(bool embedded);
 
     wl_resource* resource_;
     CaptureOutput& output_;
     BufferLending& lending_;
-    std::function<void(Capture*)> ended_;
+    BufferReturns& returns_;
+    Hooks hooks_;
+    std::optional<std::vector<PictureLayout>> formats_;
     bool started_ = false;
     bool embedded_cursor_ = false;
     uint32_t credits_ = 0;

@@ -5,6 +5,7 @@
 #include <format>
 
 #include "log.hpp"
+#include "scene_fences.hpp"
 
 namespace stepscope {
 namespace {
@@ -12,8 +13,9 @@ namespace {
 /** How long a frame waits for consumers to return a buffer before it is copied instead. */
 constexpr int kHoldMs = 4;
 
-constexpr uint32_t kSupportedState = WLR_OUTPUT_STATE_BACKEND_OPTIONAL | WLR_OUTPUT_STATE_BUFFER |
-                                     WLR_OUTPUT_STATE_ENABLED | WLR_OUTPUT_STATE_MODE;
+constexpr uint32_t kSupportedState =
+    WLR_OUTPUT_STATE_BACKEND_OPTIONAL | WLR_OUTPUT_STATE_BUFFER | WLR_OUTPUT_STATE_ENABLED |
+    WLR_OUTPUT_STATE_MODE | WLR_OUTPUT_STATE_WAIT_TIMELINE | WLR_OUTPUT_STATE_SIGNAL_TIMELINE;
 
 CaptureOutput* self_of(wlr_output* output) {
     return static_cast<CaptureOutput*>(output->data);
@@ -21,15 +23,6 @@ CaptureOutput* self_of(wlr_output* output) {
 
 bool covers(const wlr_fbox& box, const wlr_buffer& buffer) {
     return box.x == 0 && box.y == 0 && box.width == buffer.width && box.height == buffer.height;
-}
-
-/** The game's own buffer behind a surface's picture, as long as it is kept from the game. */
-wlr_buffer* held_source(const wlr_surface* surface) {
-    if (surface == nullptr || surface->buffer == nullptr || surface->buffer->source == nullptr ||
-        surface->buffer->source->n_locks == 0) {
-        return nullptr;
-    }
-    return surface->buffer->source;
 }
 
 struct VisibleNodes {
@@ -53,6 +46,8 @@ CaptureOutput::CaptureOutput(wl_display* display, wlr_scene* scene, const Render
     : renderer_(renderer),
       lending_(lending),
       clock_(clock),
+      formats_(renderer),
+      spare_(renderer, lending),
       loop_(wl_display_get_event_loop(display)),
       pacer_(loop_, [this](int64_t beat_ns) { handle_tick(beat_ns); }),
       hold_timer_(wl_event_loop_add_timer(loop_, handle_hold_timeout, this)) {
@@ -72,10 +67,11 @@ CaptureOutput::CaptureOutput(wl_display* display, wlr_scene* scene, const Render
         .get_gamma_size = nullptr,
         .get_cursor_formats = nullptr,
         .get_cursor_sizes = nullptr,
-        .get_primary_formats = nullptr,
+        .get_primary_formats = get_primary_formats,
     };
     wlr_backend_init(&backend_, &backend_impl);
     backend_.buffer_caps = WLR_BUFFER_CAP_DATA_PTR | WLR_BUFFER_CAP_DMABUF | WLR_BUFFER_CAP_SHM;
+    backend_.features.timeline = renderer.timeline_device() >= 0;
     wlr_output_init(&output_, &backend_, &output_impl, loop_, nullptr);
     output_.data = this;
     wlr_output_set_name(&output_, "STEPSCOPE-1");
@@ -100,11 +96,30 @@ int CaptureOutput::get_drm_fd(wlr_backend* backend) {
     return self->renderer_.drm_fd();
 }
 
-Result<void> CaptureOutput::make_ring(uint32_t fourcc, int width, int height) {
+const wlr_drm_format_set* CaptureOutput::get_primary_formats(wlr_output* output,
+                                                             uint32_t buffer_caps) {
+    const bool dmabuf = (buffer_caps & uint32_t{WLR_BUFFER_CAP_DMABUF}) != 0;
+    return dmabuf ? self_of(output)->formats_.for_games() : nullptr;
+}
+
+void CaptureOutput::set_readable(std::optional<std::vector<PictureLayout>> readable) {
+    if (formats_.set(std::move(readable))) {
+        ring_fourcc_ = 0;  // make another one
+        wlr_damage_ring_add_whole(&scene_output_->damage_ring);
+        request_picture();
+    }
+}
+
+Result<void> CaptureOutput::make_ring(int width, int height) {
+    // The consumer should not see its format change only because a dialog opened.
+    uint32_t fourcc = formats_.ring_format(passed_fourcc_);
     if (ring_ && ring_fourcc_ == fourcc && ring_->width == width && ring_->height == height) {
         return {};
     }
-    auto format = renderer_.ring_format(fourcc);
+    if (!renderer_.ring_format(fourcc)) {
+        fourcc = DRM_FORMAT_XRGB8888;
+    }
+    auto format = renderer_.ring_format(fourcc, formats_.ring_modifiers(fourcc));
     if (!format) {
         return std::unexpected(format.error());
     }
@@ -121,9 +136,7 @@ Result<void> CaptureOutput::make_ring(uint32_t fourcc, int width, int height) {
 
 Result<void> CaptureOutput::set_mode(unsigned width, unsigned height, const RefreshRate& rate) {
     pacer_.set_rate(rate);
-    if (auto made = make_ring(ring_fourcc_ != 0 ? ring_fourcc_ : uint32_t{DRM_FORMAT_XRGB8888},
-                              static_cast<int>(width), static_cast<int>(height));
-        !made) {
+    if (auto made = make_ring(static_cast<int>(width), static_cast<int>(height)); !made) {
         return made;
     }
     wlr_output_state state;
@@ -224,43 +237,6 @@ wlr_surface* CaptureOutput::find_lone_surface(size_t* visible_nodes) const {
     return surface != nullptr ? surface->surface : nullptr;
 }
 
-// Consumers hold all of the game's buffers but the one on the output, which none of them got. The
-// surface keeps a copy of it as its picture, and the game can draw on.
-void CaptureOutput::give_game_a_buffer(wlr_surface* lone) {
-    wlr_buffer* shown = held_source(lone);
-    if (shown == nullptr || !lending_.game_is_out(lone, shown)) {
-        return;
-    }
-    wlr_client_buffer* picture = lone->buffer;
-    if (!spare_ || spare_->width != picture->base.width || spare_->height != picture->base.height) {
-        auto format = renderer_.ring_format(DRM_FORMAT_XRGB8888);
-        if (!format) {
-            return;
-        }
-        spare_.reset(wlr_swapchain_create(renderer_.allocator(), picture->base.width,
-                                          picture->base.height, format->get()));
-    }
-    wlr_buffer* copy = spare_ ? wlr_swapchain_acquire(spare_.get()) : nullptr;
-    if (copy == nullptr) {
-        return;
-    }
-    wlr_render_pass* pass = wlr_renderer_begin_buffer_pass(renderer_.renderer(), copy, nullptr);
-    if (pass != nullptr) {
-        wlr_render_texture_options options{};
-        options.texture = picture->texture;
-        options.blend_mode = WLR_RENDER_BLEND_MODE_NONE;
-        wlr_render_pass_add_texture(pass, &options);
-        wlr_texture* texture = wlr_render_pass_submit(pass)
-                                   ? wlr_texture_from_buffer(renderer_.renderer(), copy)
-                                   : nullptr;
-        if (texture != nullptr) {
-            // The old texture's end unlocks the game's buffer.
-            wlr_texture_destroy(std::exchange(picture->texture, texture));
-        }
-    }
-    wlr_buffer_unlock(copy);
-}
-
 // A consumer that is about to return a buffer is worth waiting for: it saves a copy, and the game,
 // which gets its frame callback later, slows down to the consumer's pace.
 bool CaptureOutput::must_wait_for_memory(wlr_surface* lone, int64_t now_ns) {
@@ -269,7 +245,7 @@ bool CaptureOutput::must_wait_for_memory(wlr_surface* lone, int64_t now_ns) {
         hold_since_ns_ = 0;
         return false;
     }
-    lending_.note_commit(lone, buffer);
+    lending_.note_commit(lone, buffer, wlr_linux_drm_syncobj_v1_get_surface_state(lone) != nullptr);
     const BufferLending::Answer answer = lending_.may_lend(buffer);
     if (answer != BufferLending::Answer::lend) {
         lending_.note_refused(buffer);
@@ -313,26 +289,35 @@ void CaptureOutput::show_frame(int64_t now_ns) {
     const int64_t game_now_ns = clock_.time_of(now_ns);
     const uint64_t previous_commit = commit_number_;
     rejection_.reset();
-    // The consumer should not see its format change only because a dialog opened.
-    if (!make_ring(passed_fourcc_, output_.width, output_.height)) {
-        passed_fourcc_ = DRM_FORMAT_XRGB8888;
-        if (auto made = make_ring(passed_fourcc_, output_.width, output_.height); !made) {
-            log("{}", made.error().message);
-            return;
-        }
+    if (auto made = make_ring(output_.width, output_.height); !made) {
+        log("{}", made.error().message);
+        return;
+    }
+    if (lone != nullptr) {
+        formats_.tell(lone, &output_);
+    }
+    if (!renderer_.knows_fences()) {
+        take_fences_from_scene(scene_output_);
     }
     wlr_output_state state;
     wlr_output_state_init(&state);
     wlr_scene_output_state_options options{};
     options.swapchain = ring_.get();
     const bool built = wlr_scene_output_build_state(scene_output_, &state, &options);
+    if (built && wlr_swapchain_has_buffer(ring_.get(), state.buffer)) {
+        if (drawn_too_early()) {
+            wlr_output_state_finish(&state);
+            return;
+        }
+        renderer_.finish_drawing();
+    }
     const bool committed = built && wlr_output_commit_state(&output_, &state);
     if (committed) {
         const bool passed = !wlr_swapchain_has_buffer(ring_.get(), state.buffer);
         if (!passed && !rejection_) {
             rejection_ = reason_for_composing(visible_nodes);
         }
-        publish(state);
+        publish(state, lone);
         if (lone != nullptr) {
             lending_.note_delivered(lone, state.buffer, now_ns);
         }
@@ -352,7 +337,7 @@ void CaptureOutput::show_frame(int64_t now_ns) {
         }
     }
     wlr_output_state_finish(&state);
-    give_game_a_buffer(lone);
+    spare_.give_game_a_buffer(lone);
     if (stepped_) {
         output_.frame_pending = false;
         if (!committed) {
@@ -473,6 +458,9 @@ bool CaptureOutput::test_state(const wlr_output_state& state) {
                           ? STEPSCOPE_CAPTURE_V1_REASON_FORMAT
                           : STEPSCOPE_CAPTURE_V1_REASON_NOT_SHAREABLE);
     }
+    if (!formats_.accepts(*memory)) {
+        return reject(STEPSCOPE_CAPTURE_V1_REASON_FORMAT);
+    }
     if (lending_.may_lend(state.buffer) != BufferLending::Answer::lend) {
         return reject(STEPSCOPE_CAPTURE_V1_REASON_HELD);
     }
@@ -481,7 +469,15 @@ bool CaptureOutput::test_state(const wlr_output_state& state) {
 }
 
 bool CaptureOutput::commit(wlr_output* /*output*/, const wlr_output_state* state) {
-    return (state->committed & ~kSupportedState) == 0;
+    if ((state->committed & ~kSupportedState) != 0) {
+        return false;
+    }
+    if ((state->committed & WLR_OUTPUT_STATE_SIGNAL_TIMELINE) != 0) {
+        // The output itself is done at once. Who holds the buffer longer is ReleasePoints'
+        // business: points of this one timeline could not be signalled out of order.
+        wlr_drm_syncobj_timeline_signal(state->signal_timeline, state->signal_point);
+    }
+    return true;
 }
 
 // Accepting the cursor as a plane of its own keeps it out of the picture at no cost.
@@ -494,7 +490,23 @@ bool CaptureOutput::move_cursor(wlr_output* /*output*/, int /*x*/, int /*y*/) {
     return true;
 }
 
-void CaptureOutput::publish(const wlr_output_state& state) {
+// The picture was drawn from what games have not finished yet, by a renderer that does not wait: it
+// is thrown away, and drawn again when they have.
+bool CaptureOutput::drawn_too_early() {
+    if (renderer_.knows_fences()) {
+        return false;
+    }
+    auto pending = pending_in_scene(scene_output_);
+    if (!pending) {
+        return false;
+    }
+    wlr_damage_ring_add_whole(&scene_output_->damage_ring);
+    drawing_wait_ =
+        std::make_unique<FenceWait>(loop_, std::move(*pending), [this] { request_picture(); });
+    return true;
+}
+
+void CaptureOutput::publish(const wlr_output_state& state, wlr_surface* lone) {
     if (sinks_.empty() || state.buffer == nullptr) {
         return;
     }
@@ -516,6 +528,15 @@ void CaptureOutput::publish(const wlr_output_state& state) {
     frame.commit = commit_number_;
     frame.presented_ns = now_ns_;
     frame.step = step_;
+    std::optional<SyncFile> acquire;
+    if (passed && lone != nullptr) {
+        acquire = acquire_fence(lone, state.buffer);
+    } else if ((state.committed & WLR_OUTPUT_STATE_WAIT_TIMELINE) != 0) {
+        acquire = point_fence(state.wait_timeline, state.wait_point);
+    } else {
+        acquire = implicit_fence(state.buffer, BufferAccess::read);
+    }
+    frame.acquire = acquire ? &*acquire : nullptr;
     if (passed) {
         frame.path = STEPSCOPE_CAPTURE_V1_PATH_PASSED_THROUGH;
         frame.reason = STEPSCOPE_CAPTURE_V1_REASON_NONE;

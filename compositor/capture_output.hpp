@@ -2,18 +2,22 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "base/error.hpp"
 #include "base/refresh_rate.hpp"
+#include "buffer_fences.hpp"
 #include "buffer_lending.hpp"
 #include "captured_frame.hpp"
 #include "commit_gate.hpp"
+#include "consumer_formats.hpp"
 #include "listener.hpp"
 #include "pacer.hpp"
 #include "renderer.hpp"
 #include "session_clock.hpp"
+#include "spare_picture.hpp"
 
 namespace stepscope {
 
@@ -66,6 +70,11 @@ public:
      * whether it was a new picture. */
     void finish_step(const StepTime& step, std::function<void(bool presented)> shown);
 
+    /** What consumers can read; see ConsumerFormats::set(). */
+    void set_readable(std::optional<std::vector<PictureLayout>> readable);
+    /** Where games are told what to allocate. Borrowed. */
+    void set_feedback(wlr_linux_dmabuf_v1* dmabuf) { formats_.set_feedback(dmabuf); }
+
     /** Commit again although nothing changed: somebody needs the current picture. */
     void request_picture();
     /** Consumers gave memory back: a frame that waited for it can go on. */
@@ -85,6 +94,7 @@ private:
     static bool set_cursor(wlr_output* output, wlr_buffer* buffer, int hotspot_x, int hotspot_y);
     static bool move_cursor(wlr_output* output, int x, int y);
     static int get_drm_fd(wlr_backend* backend);
+    static const wlr_drm_format_set* get_primary_formats(wlr_output* output, uint32_t buffer_caps);
     static int handle_hold_timeout(void* data);
 
     void handle_frame_event();
@@ -92,17 +102,19 @@ private:
     void show_frame(int64_t now_ns);
     void expect_next_frame();
     bool test_state(const wlr_output_state& state);
-    void publish(const wlr_output_state& state);
+    void publish(const wlr_output_state& state, wlr_surface* lone);
+    bool drawn_too_early();
     wlr_surface* find_lone_surface(size_t* visible_nodes) const;
     bool must_wait_for_memory(wlr_surface* lone, int64_t now_ns);
-    void give_game_a_buffer(wlr_surface* lone);
-    Result<void> make_ring(uint32_t fourcc, int width, int height);
+    Result<void> make_ring(int width, int height);
     FrameReason reason_for_composing(size_t visible_nodes) const;
 
     // Before output_, which is finished in the destructor's body.
     const Renderer& renderer_;
     BufferLending& lending_;
     const SessionClock& clock_;
+    ConsumerFormats formats_;
+    SparePicture spare_;
     std::vector<FrameSink*> sinks_;
     wl_event_loop* loop_;
     wlr_backend backend_{};
@@ -111,14 +123,13 @@ private:
     Pacer pacer_;
     Handle<wlr_swapchain, wlr_swapchain_destroy> ring_;
     uint32_t ring_fourcc_ = 0;
-    /** For pictures of a game that got its buffer back: apart, since consumers may hold the ring.
-     */
-    Handle<wlr_swapchain, wlr_swapchain_destroy> spare_;
     EventSource hold_timer_;
     CommitGate gate_;
     std::function<wl_client*()> display_server_;
     Listener frame_;
 
+    /** Where the renderer can't wait: until the game has drawn what we draw from. */
+    std::unique_ptr<FenceWait> drawing_wait_;
     int64_t hold_since_ns_ = 0;  // 0: no frame waits for memory
     std::optional<FrameReason> rejection_;
     uint64_t commit_number_ = 0;

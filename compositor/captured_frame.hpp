@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "base/sync_file.hpp"
 #include "frame_memory.hpp"
 #include "stepscope-control-v1-server-protocol.h"
 #include "wlr.hpp"
@@ -31,6 +32,8 @@ struct CapturedFrame {
     int64_t presented_ns = 0;
     /** In lock-step only. */
     std::optional<StepTime> step;
+    /** What signals when the memory may be read; null if it may be. */
+    const SyncFile* acquire = nullptr;
     /** What changed since the commit before, in pixels; empty if it is the same picture. */
     const pixman_region32_t* damage = nullptr;
 };

@@ -45,10 +45,11 @@ const struct stepscope_session_v1_interface ControlDisplay::kSessionRequests{
 };
 
 ControlDisplay::ControlDisplay(wl_display* display, CaptureOutput& output, BufferLending& lending,
-                               SessionState state, Hooks hooks)
+                               BufferReturns& returns, SessionState state, Hooks hooks)
     : display_(display),
       output_(output),
       lending_(lending),
+      returns_(returns),
       state_(std::move(state)),
       hooks_(std::move(hooks)),
       global_(
@@ -126,8 +127,9 @@ void ControlDisplay::bind(wl_client* client, void* data, uint32_t version, uint3
     wl_resource_set_implementation(resource, &kControlRequests, data, nullptr);
     const auto* self = static_cast<const ControlDisplay*>(data);
     uint32_t capabilities = STEPSCOPE_CONTROL_V1_CAPABILITY_MEMFD;
-    if (!self->state_.device.empty()) {
-        capabilities |= STEPSCOPE_CONTROL_V1_CAPABILITY_DMABUF;
+    if (self->state_.dmabufs) {
+        capabilities |=
+            STEPSCOPE_CONTROL_V1_CAPABILITY_DMABUF | STEPSCOPE_CONTROL_V1_CAPABILITY_ACQUIRE_FENCE;
     }
     if (self->stepper_) {
         capabilities |= STEPSCOPE_CONTROL_V1_CAPABILITY_LOCKSTEP;
@@ -156,11 +158,19 @@ void ControlDisplay::create_session(wl_client* client, wl_resource* resource, ui
 
 void ControlDisplay::create_capture(wl_client* client, wl_resource* resource, uint32_t id) {
     ControlDisplay* self = self_of(resource);
-    auto capture = std::make_unique<Capture>(
-        client, static_cast<uint32_t>(wl_resource_get_version(resource)), id, self->output_,
-        self->lending_, [self](Capture* gone) {
-            self->captures_.remove_if([gone](const auto& other) { return other.get() == gone; });
-        });
+    auto capture =
+        std::make_unique<Capture>(client, static_cast<uint32_t>(wl_resource_get_version(resource)),
+                                  id, self->output_, self->lending_, self->returns_,
+                                  Capture::Hooks{
+                                      .ended =
+                                          [self](Capture* gone) {
+                                              self->captures_.remove_if([gone](const auto& other) {
+                                                  return other.get() == gone;
+                                              });
+                                              self->update_formats();
+                                          },
+                                      .formats_changed = [self] { self->update_formats(); },
+                                  });
     if (capture->resource() != nullptr) {
         self->captures_.push_back(std::move(capture));
     }
@@ -224,6 +234,24 @@ void ControlDisplay::send_window(wl_resource* session) const {
     stepscope_session_v1_send_window(session, state_.title.c_str(), state_.app_id.c_str(),
                                      state_.backend.c_str(),
                                      static_cast<uint32_t>(state_.window_pid));
+}
+
+// A picture must suit all consumers that said what they can read.
+void ControlDisplay::update_formats() {
+    std::optional<std::vector<PictureLayout>> all;
+    for (const auto& capture : captures_) {
+        if (!capture->formats()) {
+            continue;
+        }
+        if (!all) {
+            all = capture->formats();
+        } else {
+            std::erase_if(*all, [&](const PictureLayout& layout) {
+                return !std::ranges::contains(*capture->formats(), layout);
+            });
+        }
+    }
+    output_.set_readable(std::move(all));
 }
 
 void ControlDisplay::handle_frame(const CapturedFrame& frame) {

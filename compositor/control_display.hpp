@@ -21,6 +21,7 @@ struct SessionState {
     std::string name;
     std::string renderer;
     std::string device;
+    bool dmabufs = false;
     std::string title;
     std::string app_id;
     std::string backend;
@@ -40,7 +41,7 @@ public:
     };
 
     ControlDisplay(wl_display* display, CaptureOutput& output, BufferLending& lending,
-                   SessionState state, Hooks hooks);
+                   BufferReturns& returns, SessionState state, Hooks hooks);
     ~ControlDisplay() override;
 
     /** Starts to listen. Only processes of this user are accepted. */
@@ -74,11 +75,13 @@ private:
 
     void accept_client();
     void send_output(wl_resource* session) const;
+    void update_formats();
     void send_window(wl_resource* session) const;
 
     wl_display* display_;
     CaptureOutput& output_;
     BufferLending& lending_;
+    BufferReturns& returns_;
     SessionState state_;
     Hooks hooks_;
     UniqueFd socket_;

@@ -21,7 +21,8 @@ bool seal_against_shrinking(int fd) {
 
 Result<FrameMemory> describe_shm(const wlr_shm_attributes& shm, Owner owner) {
     const uint32_t fourcc = opaque_format(shm.format);
-    if (fourcc == 0) {
+    // Only DMA-BUFs can be handed out in formats that GStreamer has no name for.
+    if (bytes_per_pixel(fourcc) == 0 || fourcc == DRM_FORMAT_XBGR16161616F) {
         return fail(Fault::unsupported, std::format("format {:#x}", shm.format));
     }
     if (owner == Owner::game && !seal_against_shrinking(shm.fd)) {
@@ -80,8 +81,29 @@ uint32_t opaque_format(uint32_t fourcc) {
         case DRM_FORMAT_XBGR2101010:
         case DRM_FORMAT_ABGR2101010:
             return DRM_FORMAT_XBGR2101010;
+        case DRM_FORMAT_XBGR16161616F:
+        case DRM_FORMAT_ABGR16161616F:
+            return DRM_FORMAT_XBGR16161616F;
         case DRM_FORMAT_RGB565:
-            return DRM_FORMAT_RGB565;
+        case DRM_FORMAT_NV12:
+        case DRM_FORMAT_P010:
+            return fourcc;
+        default:
+            return 0;
+    }
+}
+
+uint32_t bytes_per_pixel(uint32_t fourcc) {
+    switch (opaque_format(fourcc)) {
+        case DRM_FORMAT_XRGB8888:
+        case DRM_FORMAT_XBGR8888:
+        case DRM_FORMAT_XRGB2101010:
+        case DRM_FORMAT_XBGR2101010:
+            return 4;
+        case DRM_FORMAT_XBGR16161616F:
+            return 8;
+        case DRM_FORMAT_RGB565:
+            return 2;
         default:
             return 0;
     }

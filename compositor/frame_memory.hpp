@@ -41,4 +41,7 @@ Result<FrameMemory> describe_buffer(wlr_buffer* buffer, Owner owner);
 /** The format with its alpha channel ignored, or 0 for formats that consumers are not given. */
 uint32_t opaque_format(uint32_t fourcc);
 
+/** Bytes of a pixel of an opaque format with one plane; 0 for others. */
+uint32_t bytes_per_pixel(uint32_t fourcc);
+
 }  // namespace stepscope

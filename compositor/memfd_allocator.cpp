@@ -7,17 +7,13 @@
 #include <memory>
 
 #include "base/unique_fd.hpp"
+#include "frame_memory.hpp"
 
 namespace stepscope {
 namespace {
 
 /** Rows start at a cache line, as the converters of GStreamer like them. */
 constexpr size_t kStrideAlignment = 64;
-
-// Every other format that is drawn here has 32 bits.
-size_t bytes_per_pixel(uint32_t fourcc) {
-    return fourcc == DRM_FORMAT_RGB565 ? 2 : 4;
-}
 
 class MemfdBuffer {
 public:

@@ -93,7 +93,7 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
                "What composes when a frame can't pass through: auto, pixman, gles2, vulkan",
                kRenderers);
     app.add_option("--render-node", options.render_node,
-                   "GPU to use (default: the first in /dev/dri)")
+                   "GPU to use (default: the first in /dev/dri); software: draw with the CPU")
         ->type_name("PATH");
     std::string platform = "auto";
     add_choice(app, "--platform", platform,

@@ -286,6 +286,9 @@ void PipewireVideo::handle_frame(const CapturedFrame& frame) {
         return;
     }
     collect();
+    if (frame.acquire != nullptr) {
+        put_into_memory(frame.memory, *frame.acquire);
+    }
     deliver(frame);
 }
 

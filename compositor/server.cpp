@@ -49,6 +49,7 @@ Server::~Server() {
     xwayland_.reset();
     pipewire_.reset();
     control_.reset();
+    returns_.reset();
     lock_step_.reset();
     if (display_) {
         wl_display_destroy_clients(display_.get());
@@ -196,13 +197,21 @@ void Server::create_globals() {
     wlr_renderer* renderer = renderer_->renderer();
     wlr_renderer_init_wl_shm(renderer, display);
     scene_.reset(wlr_scene_create());
+    wlr_linux_dmabuf_v1* dmabuf = nullptr;
     if (renderer_->drm_fd() >= 0) {
-        if (wlr_linux_dmabuf_v1* dmabuf =
-                wlr_linux_dmabuf_v1_create_with_renderer(display, 5, renderer)) {
+        dmabuf = wlr_linux_dmabuf_v1_create_with_renderer(display, 5, renderer);
+        if (dmabuf != nullptr) {
             wlr_scene_set_linux_dmabuf_v1(scene_.get(), dmabuf);
         }
     }
     compositor_ = wlr_compositor_create(display, 6, renderer);
+    if (dmabuf != nullptr && renderer_->timeline_device() >= 0 &&
+        wlr_linux_drm_syncobj_manager_v1_create(display, 1, renderer_->timeline_device()) !=
+            nullptr) {
+        release_points_ =
+            std::make_unique<ReleasePoints>(display, compositor_, renderer_->timeline_device());
+    }
+    returns_ = std::make_unique<BufferReturns>(loop_, lending_, release_points_.get());
     wlr_subcompositor_create(display);
     wlr_viewporter_create(display);
     wlr_single_pixel_buffer_manager_v1_create(display);
@@ -214,6 +223,8 @@ void Server::create_globals() {
     wlr_fixes_create(display, 1);
 
     output_ = std::make_unique<CaptureOutput>(display, scene_.get(), *renderer_, lending_, clock_);
+    output_->set_feedback(dmabuf);
+    returns_->set_late_return([this] { output_->handle_memory_returned(); });
     wlr_presentation_create(display, output_->backend(), 2);
     layout_ = wlr_output_layout_create(display);
     wlr_output_layout_add(layout_, output_->output(), 0, 0);
@@ -235,10 +246,11 @@ void Server::create_globals() {
     xdg_shell_ = std::make_unique<XdgShell>(display, *windows_);
 
     control_ = std::make_unique<ControlDisplay>(
-        display, *output_, lending_,
+        display, *output_, lending_, *returns_,
         SessionState{.name = directory_.name(),
                      .renderer = renderer_->name(),
-                     .device = renderer_->device()},
+                     .device = renderer_->device(),
+                     .dmabufs = renderer_->makes_dmabufs()},
         ControlDisplay::Hooks{
             .set_output = [this](unsigned width, unsigned height,
                                  RefreshRate rate) { set_output(width, height, rate); },

@@ -71,6 +71,8 @@ private:
     std::unique_ptr<Seat> seat_;
     std::unique_ptr<XdgShell> xdg_shell_;
     std::unique_ptr<LockStep> lock_step_;
+    std::unique_ptr<ReleasePoints> release_points_;
+    std::unique_ptr<BufferReturns> returns_;
     std::unique_ptr<ControlDisplay> control_;
     std::unique_ptr<PipewireSession> pipewire_;
     std::unique_ptr<XwaylandServer> xwayland_;

@@ -3,6 +3,8 @@
 
 // The one door to wlroots. Its headers are C: they use `[static N]` and members that are named like
 // C++ keywords. Everything that they include from elsewhere comes first, untouched.
+#include <EGL/egl.h>
+#include <EGL/eglext.h>
 #include <drm_fourcc.h>
 #include <pixman.h>
 #include <pthread.h>
@@ -30,6 +32,8 @@ extern "C" {
 #include <wlr/interfaces/wlr_keyboard.h>
 #include <wlr/interfaces/wlr_output.h>
 #include <wlr/render/allocator.h>
+#include <wlr/render/drm_syncobj.h>
+#include <wlr/render/egl.h>
 #include <wlr/render/gles2.h>
 #include <wlr/render/pass.h>
 #include <wlr/render/pixman.h>
@@ -51,6 +55,7 @@ extern "C" {
 #include <wlr/types/wlr_idle_inhibit_v1.h>
 #include <wlr/types/wlr_keyboard.h>
 #include <wlr/types/wlr_linux_dmabuf_v1.h>
+#include <wlr/types/wlr_linux_drm_syncobj_v1.h>
 #include <wlr/types/wlr_output.h>
 #include <wlr/types/wlr_output_layout.h>
 #include <wlr/types/wlr_pointer.h>

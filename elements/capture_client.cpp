@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <format>
+#include <ranges>
+#include <span>
 #include <tuple>
 #include <utility>
 
@@ -18,6 +20,9 @@ constexpr std::chrono::milliseconds kDetachTimeout{500};
 
 /** Larger pictures than any output of the protocol; keeps sizes within 32 bits per row. */
 constexpr uint32_t kMaxSide = 32768;
+
+/** As many formats as fit into a message of Wayland, the preferred ones first. */
+constexpr size_t kMaxFormats = 300;
 
 uint64_t join(uint32_t high, uint32_t low) {
     return uint64_t{high} << 32 | low;
@@ -93,6 +98,7 @@ struct CaptureClient::Listeners {
         }
         PictureFormat format = capture.format_;
         format.memory = pending.memory;
+        capture.slot_memory_[slot] = pending.memory;
         if (auto taken = capture.handler_->handle_slot(slot, format, std::move(pending.planes));
             !taken) {
             capture.control_->fail_with(taken.error());
@@ -100,7 +106,9 @@ struct CaptureClient::Listeners {
     }
 
     static void slot_gone(void* data, stepscope_capture_v1*, uint32_t slot) {
-        if (CaptureClient& capture = self(data); capture.handler_ != nullptr) {
+        CaptureClient& capture = self(data);
+        capture.slot_memory_.erase(slot);
+        if (capture.handler_ != nullptr) {
             capture.handler_->handle_slot_gone(slot);
         }
     }
@@ -121,6 +129,7 @@ struct CaptureClient::Listeners {
         CaptureClient& capture = self(data);
         --capture.credits_;
         if (capture.handler_ == nullptr) {
+            capture.pending_fence_.reset();
             capture.release({serial});
             return;
         }
@@ -146,13 +155,17 @@ struct CaptureClient::Listeners {
         info.first = (flags & STEPSCOPE_CAPTURE_V1_FLAG_FIRST) != 0;
         info.dropped = dropped;
         std::tie(info.step, info.virtual_time_ns) = std::exchange(capture.pending_step_, {0, 0});
-        if (auto taken = capture.handler_->handle_frame(info); !taken) {
+        if (auto taken = capture.handler_->handle_frame(info, capture.take_fence(info)); !taken) {
             capture.control_->fail_with(taken.error());
         }
     }
 
-    static constexpr stepscope_capture_v1_listener capture{format,    slot,   plane,     slot_done,
-                                                           slot_gone, damage, step_time, frame};
+    static void acquire_fence(void* data, stepscope_capture_v1*, int32_t fence) {
+        self(data).pending_fence_.reset(fence);
+    }
+
+    static constexpr stepscope_capture_v1_listener capture{
+        format, slot, plane, slot_done, slot_gone, damage, step_time, frame, acquire_fence};
 };
 
 CaptureClient::CaptureClient(std::shared_ptr<ControlClient> control, CaptureHandler& handler)
@@ -186,6 +199,7 @@ void CaptureClient::release(const std::vector<uint32_t>& serials) {
         // Keeps release and grant of other threads apart from detach().
         std::lock_guard lock(mutex_);
         for (uint32_t serial : serials) {
+            send_release_fences(serial);
             stepscope_capture_v1_release(capture_, serial);
         }
         if (granting_) {
@@ -197,6 +211,52 @@ void CaptureClient::release(const std::vector<uint32_t>& serials) {
     if (waking_) {
         control_->wake();
     }
+}
+
+GstPtr<GstStepscopeFence> CaptureClient::take_fence(const FrameInfo& info) {
+    UniqueFd acquire = std::exchange(pending_fence_, UniqueFd());
+    auto memory = slot_memory_.find(info.slot);
+    if (!acquire && (memory == slot_memory_.end() || memory->second != MemoryKind::dmabuf)) {
+        return nullptr;  // only CPUs read it
+    }
+    GstPtr<GstStepscopeFence> fence(gst_stepscope_fence_new(acquire.take()));
+    std::lock_guard lock(mutex_);
+    fences_[info.serial].reset(gst_stepscope_fence_ref(fence.get()));
+    return fence;
+}
+
+void CaptureClient::send_release_fences(uint32_t serial) {
+    auto found = fences_.find(serial);
+    if (found == fences_.end()) {
+        return;
+    }
+    gsize count = 0;
+    const std::unique_ptr<gint[], decltype(&g_free)> fds(
+        gst_stepscope_fence_take_release_fds(found->second.get(), &count), g_free);
+    fences_.erase(found);
+    for (const gint raw : std::span(fds.get(), count)) {
+        const UniqueFd fence(raw);
+        if (stepscope_capture_v1_get_version(capture_) >=
+            STEPSCOPE_CAPTURE_V1_ADD_RELEASE_FENCE_SINCE_VERSION) {
+            stepscope_capture_v1_add_release_fence(capture_, serial, fence.get());
+        }
+    }
+}
+
+void CaptureClient::set_formats(const std::vector<DrmFormat>& formats) {
+    if (formats == formats_ || stepscope_capture_v1_get_version(capture_) <
+                                   STEPSCOPE_CAPTURE_V1_SET_FORMATS_SINCE_VERSION) {
+        return;
+    }
+    formats_ = formats;
+    std::vector<uint32_t> numbers;
+    for (const DrmFormat& format : formats | std::views::take(kMaxFormats)) {
+        numbers.insert(numbers.end(), {format.fourcc, static_cast<uint32_t>(format.modifier >> 32),
+                                       static_cast<uint32_t>(format.modifier)});
+    }
+    wl_array array{.size = numbers.size() * sizeof(uint32_t), .alloc = 0, .data = numbers.data()};
+    stepscope_capture_v1_set_formats(capture_, &array);
+    control_->flush();
 }
 
 void CaptureClient::detach() {

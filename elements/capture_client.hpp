@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -53,7 +54,8 @@ public:
     virtual Result<void> handle_slot(uint32_t slot, const PictureFormat& format,
                                      std::vector<SlotPlane> planes) = 0;
     virtual void handle_slot_gone(uint32_t slot) = 0;
-    virtual Result<void> handle_frame(const FrameInfo& frame) = 0;
+    /** `fence` is null for memory that needs none. */
+    virtual Result<void> handle_frame(const FrameInfo& frame, GstPtr<GstStepscopeFence> fence) = 0;
 };
 
 /**
@@ -70,8 +72,13 @@ public:
     /** Any thread. */
     void set_cursor(CursorMode mode);
     void grant(uint32_t credits);
-    /** Releases frames and, until detach(), grants a credit for each. Any thread; never blocks. */
+    /**
+     * Releases frames, with the release fences that consumers left, and grants, until detach(), a
+     * credit for each. Any thread; never blocks.
+     */
     void release(const std::vector<uint32_t>& serials);
+    /** Says what downstream can read; empty: anything. The dispatching thread. */
+    void set_formats(const std::vector<DrmFormat>& formats);
     /** Frames that may still come. Any thread. */
     int credits() const { return credits_; }
     /** From now on a release() on any thread ends the wait for events. */
@@ -94,11 +101,15 @@ private:
     };
 
     void broken(const std::string& what);
+    GstPtr<GstStepscopeFence> take_fence(const FrameInfo& info);
+    void send_release_fences(uint32_t serial);
 
     const std::shared_ptr<ControlClient> control_;
     stepscope_capture_v1* capture_;
     std::mutex mutex_;
-    bool granting_ = true;  // guarded by mutex_
+    // Guarded by mutex_:
+    bool granting_ = true;
+    std::map<uint32_t, GstPtr<GstStepscopeFence>> fences_;  // of frames that are held
     std::atomic<int> credits_ = 0;
     std::atomic<bool> waking_ = false;
 
@@ -107,6 +118,9 @@ private:
     bool format_known_ = false;
     PictureFormat format_;
     std::optional<PendingSlot> pending_slot_;
+    UniqueFd pending_fence_;
+    std::map<uint32_t, MemoryKind> slot_memory_;
+    std::vector<DrmFormat> formats_;
     std::pair<uint64_t, uint64_t> pending_step_{0, 0};
 };
 

@@ -92,7 +92,7 @@ void CaptureStream::handle_slot_gone(uint32_t slot) {
     }
 }
 
-Result<void> CaptureStream::handle_frame(const FrameInfo& frame) {
+Result<void> CaptureStream::handle_frame(const FrameInfo& frame, GstPtr<GstStepscopeFence> fence) {
     auto slot = slots_.find(frame.slot);
     if (slot == slots_.end()) {
         return fail(Fault::protocol,
@@ -100,7 +100,7 @@ Result<void> CaptureStream::handle_frame(const FrameInfo& frame) {
                                 frame.slot));
     }
     stats_.dropped += frame.dropped;
-    frames_.push_back({frame, slot->second, slot->second->acquire(frame.serial)});
+    frames_.push_back({frame, slot->second, slot->second->acquire(frame.serial), std::move(fence)});
     return {};
 }
 

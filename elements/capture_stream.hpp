@@ -18,8 +18,11 @@ struct CaptureStats {
     std::atomic<uint64_t> copied = 0;
     std::atomic<uint64_t> dropped = 0;
     std::atomic<uint64_t> repeated = 0;
-    std::atomic<uint64_t> imports = 0;  // memories made
-    std::atomic<uint64_t> steps = 0;    // taken, in lock-step
+    std::atomic<uint64_t> imports = 0;          // memories made
+    std::atomic<uint64_t> fences = 0;           // frames that might not be read yet
+    std::atomic<uint64_t> fences_imported = 0;  // put into the DMA-BUF
+    std::atomic<uint64_t> fences_waited = 0;    // waited for with the CPU
+    std::atomic<uint64_t> steps = 0;            // taken, in lock-step
     std::atomic<uint64_t> no_frame_steps = 0;
     std::atomic<uint32_t> gate = 0;  // a StepGate
 };
@@ -29,6 +32,7 @@ struct CapturedFrame {
     FrameInfo info;
     std::shared_ptr<SlotMemory> slot;
     std::vector<GstPtr<GstMemory>> memories;
+    GstPtr<GstStepscopeFence> fence;  // null for memory that needs none
 
     const PictureFormat& format() const { return slot->format(); }
 };
@@ -46,6 +50,7 @@ public:
 
     void start();
     void set_cursor(CursorMode mode);
+    void set_formats(const std::vector<DrmFormat>& formats) { capture_->set_formats(formats); }
     /** One more frame in flight, from now on. */
     void add_credit();
     /** False while consumers hold all frames that may be in flight. */
@@ -65,7 +70,7 @@ private:
     Result<void> handle_slot(uint32_t slot, const PictureFormat& format,
                              std::vector<SlotPlane> planes) override;
     void handle_slot_gone(uint32_t slot) override;
-    Result<void> handle_frame(const FrameInfo& frame) override;
+    Result<void> handle_frame(const FrameInfo& frame, GstPtr<GstStepscopeFence> fence) override;
 
     const std::shared_ptr<ControlClient> control_;
     const std::shared_ptr<CaptureClient> capture_;

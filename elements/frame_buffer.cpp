@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "frame_buffer.hpp"
 
+#include <gst/allocators/gstdmabuf.h>
 #include <gst/stepscope/stepscope.h>
+
+#include "base/dmabuf.hpp"
 
 namespace stepscope {
 namespace {
@@ -70,6 +73,9 @@ GstPtr<GstBuffer> wrap_frame(const CapturedFrame& frame) {
                                    format.height, layout.planes, layout.offset.data(),
                                    layout.stride.data());
     describe(buffer.get(), frame.info, frame.info.path);
+    if (frame.fence) {
+        gst_buffer_add_stepscope_fence_meta(buffer.get(), frame.fence.get());
+    }
     return buffer;
 }
 
@@ -81,6 +87,28 @@ void forget_damage(GstBuffer* buffer) {
         return TRUE;
     };
     gst_buffer_foreach_meta(buffer, drop, nullptr);
+}
+
+Result<void> import_fence(const CapturedFrame& frame) {
+    auto fence =
+        SyncFile::adopt(UniqueFd::duplicate(gst_stepscope_fence_get_acquire_fd(frame.fence.get())));
+    if (!fence) {
+        return std::unexpected(fence.error());
+    }
+    for (const GstPtr<GstMemory>& memory : frame.memories) {
+        if (!gst_is_dmabuf_memory(memory.get())) {
+            return fail(Fault::unsupported, "the memory is no DMA-BUF");
+        }
+        auto dmabuf = DmaBuf::adopt(UniqueFd::duplicate(gst_dmabuf_memory_get_fd(memory.get())));
+        if (!dmabuf) {
+            return std::unexpected(dmabuf.error());
+        }
+        // A writer's fence: readers have to wait for it.
+        if (auto done = dmabuf->import_sync_file(*fence, BufferAccess::write); !done) {
+            return done;
+        }
+    }
+    return {};
 }
 
 bool has_default_layout(const CapturedFrame& frame, const GstVideoInfo& info) {

@@ -15,6 +15,9 @@ GstPtr<GstBuffer> wrap_frame(const CapturedFrame& frame);
 /** For a buffer that shows the same picture as the one before: nothing changed. */
 void forget_damage(GstBuffer* buffer);
 
+/** Puts the frame's acquire fence into its DMA-BUFs, where drivers and mappings find it. */
+Result<void> import_fence(const CapturedFrame& frame);
+
 /** True if the memory's rows lie where `info` says they do without a GstVideoMeta. */
 bool has_default_layout(const CapturedFrame& frame, const GstVideoInfo& info);
 

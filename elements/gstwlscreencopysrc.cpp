@@ -95,7 +95,7 @@ static GstStructure* make_stats(const CaptureStats& stats) {
         "passed-through", G_TYPE_UINT64, stats.passed_through.load(), "composed", G_TYPE_UINT64,
         stats.composed.load(), "copied", G_TYPE_UINT64, stats.copied.load(), "dropped",
         G_TYPE_UINT64, stats.dropped.load(), "repeated", G_TYPE_UINT64, stats.repeated.load(),
-        "imports", G_TYPE_UINT64, stats.imports.load(), "steps", G_TYPE_UINT64, stats.steps.load(),
+        "imports", G_TYPE_UINT64, stats.imports.load(), "fences", G_TYPE_UINT64, stats.fences.load(), "fences-imported", G_TYPE_UINT64, stats.fences_imported.load(), "fences-waited", G_TYPE_UINT64, stats.fences_waited.load(), "steps", G_TYPE_UINT64, stats.steps.load(),
         "no-frame-steps", G_TYPE_UINT64, stats.no_frame_steps.load(), "gate", G_TYPE_STRING,
         kGates[stats.gate.load()], nullptr);
 }
@@ -294,8 +294,11 @@ static gboolean gst_wl_screencopy_src_decide_allocation(GstBaseSrc* base, GstQue
     while (gst_query_get_n_allocation_pools(query) > 0) {
         gst_query_remove_nth_allocation_pool(query, 0);
     }
-    GST_WL_SCREENCOPY_SRC(base)->priv->capture->set_peer_reads_video_meta(
+    auto& capture = *GST_WL_SCREENCOPY_SRC(base)->priv->capture;
+    capture.set_peer_reads_video_meta(
         gst_query_find_allocation_meta(query, GST_VIDEO_META_API_TYPE, nullptr));
+    capture.set_peer_reads_fences(
+        gst_query_find_allocation_meta(query, GST_STEPSCOPE_FENCE_META_API_TYPE, nullptr));
     return TRUE;
 }
 

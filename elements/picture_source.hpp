@@ -72,6 +72,11 @@ public:
      */
     virtual Result<void> choose(const PictureFormat&) { return {}; }
 
+    /** Says what downstream reads; empty: anything. For sources whose pictures come as they are. */
+    virtual void set_formats(const std::vector<DrmFormat>& /*readable*/) {}
+    /** Path of the GPU that the pictures are on; empty without one. Any thread. */
+    virtual std::string device() const { return {}; }
+
     /** Asks for pictures of another size; an error where the source can't change it. */
     virtual Result<void> resize(uint32_t width, uint32_t height) = 0;
 

@@ -4,6 +4,8 @@
 #include <gst/stepscope/stepscope.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <format>
 
 #include "display_source.hpp"
@@ -46,7 +48,8 @@ const char* nick_of(SessionEnd::How how) {
 void reset(CaptureStats& stats) {
     for (auto* counter :
          {&stats.frames, &stats.passed_through, &stats.composed, &stats.copied, &stats.dropped,
-          &stats.repeated, &stats.imports, &stats.steps, &stats.no_frame_steps}) {
+          &stats.repeated, &stats.imports, &stats.fences, &stats.fences_imported,
+          &stats.fences_waited, &stats.steps, &stats.no_frame_steps}) {
         *counter = 0;
     }
     stats.gate = 0;
@@ -326,8 +329,12 @@ ScreencopyCapture::Fate ScreencopyCapture::make_buffer(const CapturedFrame& fram
     }
     const bool odd_layout =
         plain_memory_ && !peer_reads_video_meta_ && !has_default_layout(frame, info_);
-    if (settings_.zero_copy == ZeroCopy::off ||
-        (odd_layout && settings_.zero_copy == ZeroCopy::prefer)) {
+    const bool copy = settings_.zero_copy == ZeroCopy::off ||
+                      (odd_layout && settings_.zero_copy == ZeroCopy::prefer);
+    if (Fate fate = settle_fence(frame, copy); fate != Fate::push) {
+        return fate;
+    }
+    if (copy) {
         if (!copier_) {
             auto copier = FrameCopier::create(agreed_caps_.get(), peer_reads_video_meta_);
             if (!copier) {
@@ -336,12 +343,12 @@ ScreencopyCapture::Fate ScreencopyCapture::make_buffer(const CapturedFrame& fram
             }
             copier_ = std::move(*copier);
         }
-        auto copy = copier_->copy(frame);
-        if (!copy) {
-            post_error(element(), copy.error());
+        auto copied = copier_->copy(frame);
+        if (!copied) {
+            post_error(element(), copied.error());
             return Fate::error;
         }
-        made = std::move(*copy);
+        made = std::move(*copied);
         ++stats_.copied;
     } else if (odd_layout) {
         post_error(element(), GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
@@ -430,23 +437,26 @@ GstBuffer* ScreencopyCapture::repeat_last() {
 // --- messages ------------------------------------------------------------------------------------
 
 void ScreencopyCapture::announce_path(const CapturedFrame& frame) {
-    const std::pair now(frame.info.path, frame.info.reason);
+    const PictureFormat& format = frame.format();
+    const std::tuple now(frame.info.path, frame.info.reason, format);
     if (announced_ == now) {
         return;
     }
     announced_ = now;
-    const PictureFormat& format = frame.format();
+    const auto fourcc = std::bit_cast<std::array<char, 4>>(GUINT32_TO_LE(format.fourcc));
     GST_INFO_OBJECT(element_, "pictures are %s now (%s)", nick_of(frame.info.path),
                     nick_of(frame.info.reason));
     gst_element_post_message(
         element(),
         gst_message_new_element(
             GST_OBJECT(element_),
-            gst_structure_new("stepscope-path", "path", G_TYPE_STRING, nick_of(frame.info.path),
-                              "reason", G_TYPE_STRING, nick_of(frame.info.reason), "width",
-                              G_TYPE_UINT, format.width, "height", G_TYPE_UINT, format.height,
-                              "memory", G_TYPE_STRING,
-                              format.memory == MemoryKind::dmabuf ? "dmabuf" : "memfd", nullptr)));
+            gst_structure_new(
+                "stepscope-path", "path", G_TYPE_STRING, nick_of(frame.info.path), "reason",
+                G_TYPE_STRING, nick_of(frame.info.reason), "width", G_TYPE_UINT, format.width,
+                "height", G_TYPE_UINT, format.height, "memory", G_TYPE_STRING,
+                format.memory == MemoryKind::dmabuf ? "dmabuf" : "memfd", "fourcc", G_TYPE_STRING,
+                std::string(fourcc.begin(), fourcc.end()).c_str(), "modifier", G_TYPE_UINT64,
+                format.modifier, "device", G_TYPE_STRING, source_->device().c_str(), nullptr)));
 }
 
 GstFlowReturn ScreencopyCapture::finish(const Result<void>& connection) {

@@ -51,7 +51,7 @@ void reset(CaptureStats& stats);
  * What wlscreencopysrc does between start and stop: it pulls frames from a session, or steps it,
  * and makes the element's buffers of them.
  *
- * create(), negotiate(), set_caps() and set_peer_reads_video_meta() are for the streaming thread;
+ * create(), negotiate(), set_caps() and set_peer_reads_…() are for the streaming thread;
  * the other methods for any, as long as the object exists.
  */
 class ScreencopyCapture {
@@ -70,6 +70,7 @@ public:
     bool negotiate();
     bool set_caps(const GstCaps* caps);
     void set_peer_reads_video_meta(bool reads);
+    void set_peer_reads_fences(bool reads) { peer_reads_fences_ = reads; }
 
     /** While flushing, create() returns GST_FLOW_FLUSHING at once. */
     void set_flushing(bool flushing);
@@ -97,6 +98,8 @@ private:
     GstFlowReturn create_live(GstBuffer** buffer);
     Fate admit(const CapturedFrame& frame);
     Fate agree_on(const CapturedFrame& frame);
+    Fate settle_fence(const CapturedFrame& frame, bool copied);
+    Fate wait_for_fence(GstStepscopeFence* fence);
     Fate make_buffer(const CapturedFrame& frame, GstPtr<GstBuffer>& buffer);
     void stamp(GstBuffer* buffer, uint64_t monotonic_ns);
     void start_ticks();
@@ -143,6 +146,8 @@ private:
     std::optional<PictureFormat> agreed_;
     bool plain_memory_ = false;  // the caps are without memory:DMABuf
     bool peer_reads_video_meta_ = false;
+    bool peer_reads_fences_ = false;
+    bool wait_announced_ = false;
     GstVideoInfo info_{};  // of plain memory
     GstPtr<GstCaps> agreed_caps_;
     std::unique_ptr<FrameCopier> copier_;
@@ -153,7 +158,7 @@ private:
     std::optional<PictureSource::Clock::time_point> require_deadline_;
     bool require_met_ = false;            // a picture has passed through
     std::optional<FrameReason> refused_;  // why frames are skipped until require_deadline_
-    std::optional<std::pair<FramePath, FrameReason>> announced_;
+    std::optional<std::tuple<FramePath, FrameReason, PictureFormat>> announced_;
 
     TickTimer ticks_;
     GstPtr<GstBuffer> last_;  // for repeats

@@ -30,6 +30,7 @@ bool ScreencopyCapture::negotiate() {
     GstPtr<GstCaps> offered = caps();
     GstPtr<GstCaps> everything = picture_template_caps();
     GstPtr<GstCaps> peer(gst_pad_peer_query_caps(GST_BASE_SRC_PAD(element_), everything.get()));
+    source_->set_formats(readable_formats(peer.get(), settings_.zero_copy == ZeroCopy::off));
     Negotiation found = negotiate_caps(peer.get(), offered.get(), source_->refresh());
     switch (found.outcome) {
         case Negotiation::Outcome::other_size:
@@ -69,12 +70,14 @@ bool ScreencopyCapture::negotiate() {
     if (!format) {
         return true;  // the first frame may be of a format that downstream accepts
     }
+    const std::string device = source_->device();
     GstPtr<char> ours(gst_caps_to_string(offered.get()));
     GstPtr<char> theirs(gst_caps_to_string(peer.get()));
     post_error(
         element(), GST_CORE_ERROR, GST_CORE_ERROR_NEGOTIATION,
-        std::format("downstream accepts none of what the session has: it has {}, accepted is "
+        std::format("downstream accepts none of what the session{} has: it has {}, accepted is "
                     "{}; insert videoconvert, or glupload for DMA-BUF memory",
+                    device.empty() ? "" : " on '" + device + "'",
                     gst_caps_is_empty(offered.get()) ? "a format that can't be mapped" : ours.get(),
                     theirs.get()));
     return false;

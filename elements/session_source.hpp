@@ -34,6 +34,10 @@ public:
     void keep_newest() override { stream_.keep_newest(); }
     void add_credit() override { stream_.add_credit(); }
     void set_cursor(CursorMode mode) override { stream_.set_cursor(mode); }
+    void set_formats(const std::vector<DrmFormat>& readable) override {
+        stream_.set_formats(readable);
+    }
+    std::string device() const override { return control_->state().device; }
     std::string name() const override;
     std::pair<uint32_t, uint32_t> size() const override;
     RefreshRate refresh() const override { return control_->refresh(); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <gst/gst.h>
+#include <gst/stepscope/stepscope-fence-meta.h>
 
 #include <memory>
 
@@ -21,6 +22,7 @@ struct GstDeleter {
     void operator()(GstElement* element) const { gst_object_unref(element); }
     void operator()(GstBus* bus) const { gst_object_unref(bus); }
     void operator()(GstMessage* message) const { gst_message_unref(message); }
+    void operator()(GstStepscopeFence* fence) const { gst_stepscope_fence_unref(fence); }
     void operator()(char* text) const { g_free(text); }
 };
 

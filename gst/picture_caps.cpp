@@ -5,6 +5,7 @@
 #include <gst/allocators/gstdmabuf.h>
 #include <gst/video/video-info-dma.h>
 
+#include <algorithm>
 #include <array>
 
 namespace stepscope {
@@ -109,6 +110,73 @@ PictureFormat chosen_format(const GstCaps* caps, const std::vector<PictureFormat
         }
     }
     return formats.front();
+}
+
+namespace {
+
+/** Calls back for each string of a field, which may be a list. False if the field is anything. */
+template <typename Callback>
+bool for_each_string(const GstStructure* structure, const char* field, Callback callback) {
+    const GValue* value = gst_structure_get_value(structure, field);
+    if (value != nullptr && G_VALUE_HOLDS_STRING(value)) {
+        callback(g_value_get_string(value));
+        return true;
+    }
+    if (value == nullptr || !GST_VALUE_HOLDS_LIST(value)) {
+        return false;
+    }
+    for (guint i = 0; i < gst_value_list_get_size(value); ++i) {
+        callback(g_value_get_string(gst_value_list_get_value(value, i)));
+    }
+    return true;
+}
+
+}  // namespace
+
+std::vector<DrmFormat> readable_formats(const GstCaps* peer, bool mapped_only) {
+    std::vector<DrmFormat> formats;
+    auto add = [&](const DrmFormat& format) {
+        if (!std::ranges::contains(formats, format)) {
+            formats.push_back(format);
+        }
+    };
+    if (gst_caps_is_any(peer)) {
+        return {};
+    }
+    for (guint i = 0; i < gst_caps_get_size(peer); ++i) {
+        const GstStructure* structure = gst_caps_get_structure(peer, i);
+        const bool dmabuf = gst_caps_features_contains(gst_caps_get_features(peer, i),
+                                                       GST_CAPS_FEATURE_MEMORY_DMABUF) != FALSE;
+        if (dmabuf && mapped_only) {
+            continue;
+        }
+        const bool known = dmabuf ? for_each_string(structure, "drm-format",
+                                                    [&](const char* name) {
+                                                        DrmFormat format;
+                                                        format.fourcc =
+                                                            gst_video_dma_drm_fourcc_from_string(
+                                                                name, &format.modifier);
+                                                        if (format.fourcc != DRM_FORMAT_INVALID) {
+                                                            add(format);
+                                                        }
+                                                    })
+                                  : for_each_string(structure, "format", [&](const char* name) {
+                                        for (const RawFormat& raw : kRawFormats) {
+                                            if (raw.format == gst_video_format_from_string(name)) {
+                                                add({raw.fourcc, DRM_FORMAT_MOD_LINEAR});
+                                            }
+                                        }
+                                    });
+        if (!known && dmabuf) {
+            return {};
+        }
+        if (!known) {
+            for (const RawFormat& raw : kRawFormats) {
+                add({raw.fourcc, DRM_FORMAT_MOD_LINEAR});
+            }
+        }
+    }
+    return formats;
 }
 
 GstPtr<GstCaps> sized_template_caps(uint32_t width, uint32_t height) {

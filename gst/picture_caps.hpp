@@ -24,6 +24,14 @@ struct PictureFormat {
     bool operator==(const PictureFormat&) const = default;
 };
 
+/** A DRM format and how it lies in memory. */
+struct DrmFormat {
+    uint32_t fourcc = 0;
+    uint64_t modifier = 0;
+
+    bool operator==(const DrmFormat&) const = default;
+};
+
 /** Everything that a capture could ever produce: for pad templates. */
 GstPtr<GstCaps> picture_template_caps();
 
@@ -42,6 +50,12 @@ GstPtr<GstCaps> choice_caps(const std::vector<PictureFormat>& formats, bool mapp
 
 /** The one of `formats` that fixed caps, taken from choice_caps(), mean. */
 PictureFormat chosen_format(const GstCaps* caps, const std::vector<PictureFormat>& formats);
+
+/**
+ * What a peer with these caps reads; empty: anything. `mapped_only` as for picture_caps(). Caps
+ * that accept no picture at all count as anything, too: nothing can be done about them here.
+ */
+std::vector<DrmFormat> readable_formats(const GstCaps* peer, bool mapped_only);
 
 /** The template's caps, restricted to a size. */
 GstPtr<GstCaps> sized_template_caps(uint32_t width, uint32_t height);

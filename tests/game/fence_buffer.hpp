@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "base/dmabuf.hpp"
+#include "base/timeline.hpp"
+#include "tests/game/frame_code.hpp"
+#include "tests/support/drm_devices.hpp"
+
+struct wl_buffer;
+struct zwp_linux_dmabuf_v1;
+struct wp_linux_drm_syncobj_manager_v1;
+struct wp_linux_drm_syncobj_surface_v1;
+struct wp_linux_drm_syncobj_timeline_v1;
+
+namespace stepscope::testgame {
+
+/** Where pictures of the fence game come from. */
+enum class MemorySource { udmabuf, dma_heap };
+
+/** Devices that the fence game needs; made once. */
+struct FenceDevices {
+    testing::Vgem vgem;
+    UniqueFd timelines;  // a device with timelines; empty without explicit sync
+
+    static Result<FenceDevices> open(bool explicit_sync);
+};
+
+/** Allocates one linear picture of four bytes a pixel. */
+Result<DmaBuf> allocate_picture(MemorySource source, size_t size);
+
+/**
+ * A DMA-BUF that the game draws into after it has shown it, with a fence that keeps others from
+ * looking until then.
+ */
+class FenceBuffer {
+public:
+    FenceBuffer(const FenceDevices& devices, DmaBuf memory, DmaBufMapping mapping, int width,
+                int height);
+    FenceBuffer(const FenceBuffer&) = delete;
+    FenceBuffer& operator=(const FenceBuffer&) = delete;
+    ~FenceBuffer();
+
+    /** Makes the wl_buffer, and the timelines where there is a manager. */
+    Result<void> create(zwp_linux_dmabuf_v1* dmabuf, wp_linux_drm_syncobj_manager_v1* manager);
+
+    ino_t inode() const { return memory_.inode(); }
+    wl_buffer* proxy() const { return buffer_; }
+    frame_code::Pixels pixels() const;
+
+    /** Whether nobody but the game has it, and it is drawn. */
+    bool free() const { return !busy_ && !fence_; }
+    /** Becomes readable with the release point; -1 without explicit sync. */
+    int release_fd() const { return released_.get(); }
+    /** The release point may have been signalled. True if it has. */
+    bool check_release();
+    /** The compositor sent wl_buffer.release; counts without explicit sync only. */
+    void handle_wayland_release();
+
+    /** Spoils the picture and makes a fence; the next commit may carry the buffer. */
+    Result<void> begin(wp_linux_drm_syncobj_surface_v1* surface);
+    /** The picture is drawn: signals the fence. */
+    Result<void> finish();
+
+private:
+    Result<void> set_points(wp_linux_drm_syncobj_surface_v1* surface);
+
+    const FenceDevices& devices_;
+    DmaBuf memory_;
+    DmaBufMapping mapping_;
+    int width_;
+    int height_;
+    wl_buffer* buffer_ = nullptr;
+    bool busy_ = false;
+    std::optional<testing::Vgem::Fence> fence_;
+
+    // Explicit sync:
+    std::optional<DmaBuf> scratch_;  // carries fences that are not to be implicit ones
+    std::optional<Timeline> acquire_;
+    std::optional<Timeline> release_;
+    wp_linux_drm_syncobj_timeline_v1* acquire_proxy_ = nullptr;
+    wp_linux_drm_syncobj_timeline_v1* release_proxy_ = nullptr;
+    UniqueFd released_;
+    uint64_t point_ = 0;
+};
+
+}  // namespace stepscope::testgame

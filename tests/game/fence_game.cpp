@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// A Wayland client that shows DMA-BUFs before it has drawn them, as games on a GPU do, with
+// implicit or explicit sync. Spoils each buffer as soon as it gets it back. Reports what it did as
+// lines of JSON; see tests/kernel.
+#include <poll.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <iostream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "fence_buffer.hpp"
+#include "linux-dmabuf-v1-client-protocol.h"
+#include "linux-drm-syncobj-v1-client-protocol.h"
+#include "painter.hpp"
+#include "report.hpp"
+#include "xdg-shell-client-protocol.h"
+
+namespace stepscope::testgame {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+struct FenceOptions {
+    int width = 320;
+    int height = 240;
+    unsigned buffers = 4;
+    MemorySource memory = MemorySource::udmabuf;
+    bool explicit_sync = false;
+    double rate = 60;
+    unsigned late_ms = 0;
+    uint64_t frames = 0;  // 0: no end
+    std::string report;
+};
+
+/** A buffer that was shown and has to be drawn. */
+struct Drawing {
+    FenceBuffer* buffer;
+    uint32_t number;
+    Clock::time_point due;
+};
+
+class FenceGame {
+public:
+    FenceGame(const FenceOptions& options, FenceDevices devices, Report report)
+        : options_(options), devices_(std::move(devices)), report_(std::move(report)) {}
+    Result<void> run();
+
+private:
+    Result<void> connect();
+    Result<void> make_buffers();
+    Result<void> show();
+    Result<void> draw_due();
+    Result<void> wait();
+    void check_releases();
+    FenceBuffer* find_free();
+
+    static const wl_registry_listener kRegistry;
+    static const xdg_wm_base_listener kWmBase;
+    static const xdg_surface_listener kXdgSurface;
+    static const xdg_toplevel_listener kToplevel;
+
+    const FenceOptions& options_;
+    FenceDevices devices_;
+    Report report_;
+    // Proxies live as long as the process.
+    wl_display* display_ = nullptr;
+    wl_compositor* compositor_ = nullptr;
+    xdg_wm_base* wm_base_ = nullptr;
+    zwp_linux_dmabuf_v1* dmabuf_ = nullptr;
+    wp_linux_drm_syncobj_manager_v1* syncobj_ = nullptr;
+    wl_surface* surface_ = nullptr;
+    wp_linux_drm_syncobj_surface_v1* sync_surface_ = nullptr;
+    bool configured_ = false;
+    bool closed_ = false;
+    std::vector<std::unique_ptr<FenceBuffer>> buffers_;
+    std::vector<Drawing> drawings_;  // in the order of their time
+    Clock::time_point next_frame_;
+    uint32_t shown_ = 0;
+};
+
+const wl_registry_listener FenceGame::kRegistry{
+    .global =
+        [](void* data, wl_registry* registry, uint32_t name, const char* interface, uint32_t) {
+            auto& self = *static_cast<FenceGame*>(data);
+            auto bind = [&](auto*& target, const wl_interface& known, uint32_t version) {
+                if (std::strcmp(interface, known.name) == 0) {
+                    target = static_cast<std::remove_reference_t<decltype(target)>>(
+                        wl_registry_bind(registry, name, &known, version));
+                }
+            };
+            bind(self.compositor_, wl_compositor_interface, 4);
+            bind(self.wm_base_, xdg_wm_base_interface, 1);
+            bind(self.dmabuf_, zwp_linux_dmabuf_v1_interface, 3);
+            bind(self.syncobj_, wp_linux_drm_syncobj_manager_v1_interface, 1);
+        },
+    .global_remove = [](void*, wl_registry*, uint32_t) {},
+};
+
+const xdg_wm_base_listener FenceGame::kWmBase{
+    .ping = [](void*, xdg_wm_base* base, uint32_t serial) { xdg_wm_base_pong(base, serial); }};
+
+const xdg_surface_listener FenceGame::kXdgSurface{
+    .configure = [](void* data, xdg_surface* surface, uint32_t serial) {
+        xdg_surface_ack_configure(surface, serial);
+        static_cast<FenceGame*>(data)->configured_ = true;
+    }};
+
+const xdg_toplevel_listener FenceGame::kToplevel{
+    .configure = [](void*, xdg_toplevel*, int32_t, int32_t, wl_array*) {},
+    .close = [](void* data, xdg_toplevel*) { static_cast<FenceGame*>(data)->closed_ = true; },
+    .configure_bounds = [](void*, xdg_toplevel*, int32_t, int32_t) {},
+    .wm_capabilities = [](void*, xdg_toplevel*, wl_array*) {},
+};
+
+Result<void> FenceGame::connect() {
+    display_ = wl_display_connect(nullptr);
+    if (display_ == nullptr) {
+        return fail_errno("can't connect to a Wayland compositor; is WAYLAND_DISPLAY set?");
+    }
+    wl_registry_add_listener(wl_display_get_registry(display_), &kRegistry, this);
+    wl_display_roundtrip(display_);
+    if (compositor_ == nullptr || wm_base_ == nullptr || dmabuf_ == nullptr ||
+        (options_.explicit_sync && syncobj_ == nullptr)) {
+        return fail(Fault::unsupported,
+                    "the compositor lacks wl_compositor, xdg_wm_base, zwp_linux_dmabuf_v1 or "
+                    "wp_linux_drm_syncobj_manager_v1");
+    }
+    xdg_wm_base_add_listener(wm_base_, &kWmBase, nullptr);
+    surface_ = wl_compositor_create_surface(compositor_);
+    xdg_surface* shell = xdg_wm_base_get_xdg_surface(wm_base_, surface_);
+    xdg_surface_add_listener(shell, &kXdgSurface, this);
+    xdg_toplevel* toplevel = xdg_surface_get_toplevel(shell);
+    xdg_toplevel_add_listener(toplevel, &kToplevel, this);
+    xdg_toplevel_set_title(toplevel, "Stepscope fence game");
+    wl_surface_commit(surface_);
+    if (options_.explicit_sync) {
+        sync_surface_ = wp_linux_drm_syncobj_manager_v1_get_surface(syncobj_, surface_);
+    }
+    while (!configured_) {
+        if (wl_display_roundtrip(display_) < 0) {
+            return fail_errno("the compositor went away");
+        }
+    }
+    return {};
+}
+
+Result<void> FenceGame::make_buffers() {
+    const auto stride = (static_cast<size_t>(options_.width) * 4 + 255) / 256 * 256;
+    nlohmann::json inodes = nlohmann::json::array();
+    for (unsigned i = 0; i < options_.buffers; ++i) {
+        auto memory =
+            allocate_picture(options_.memory, stride * static_cast<size_t>(options_.height));
+        if (!memory) {
+            return std::unexpected(memory.error());
+        }
+        auto mapping = memory->map(BufferAccess::read_write);
+        if (!mapping) {
+            return std::unexpected(mapping.error());
+        }
+        buffers_.push_back(std::make_unique<FenceBuffer>(
+            devices_, std::move(*memory), std::move(*mapping), options_.width, options_.height));
+        if (auto made =
+                buffers_.back()->create(dmabuf_, options_.explicit_sync ? syncobj_ : nullptr);
+            !made) {
+            return made;
+        }
+        inodes.push_back(buffers_.back()->inode());
+    }
+    report_.write("buffers", {{"inodes", inodes}});
+    return {};
+}
+
+FenceBuffer* FenceGame::find_free() {
+    auto found = std::ranges::find_if(buffers_, [](const auto& buffer) { return buffer->free(); });
+    return found != buffers_.end() ? found->get() : nullptr;
+}
+
+Result<void> FenceGame::show() {
+    if (Clock::now() < next_frame_ || (options_.frames != 0 && shown_ >= options_.frames)) {
+        return {};
+    }
+    FenceBuffer* buffer = find_free();
+    if (buffer == nullptr) {
+        return {};
+    }
+    if (auto begun = buffer->begin(sync_surface_); !begun) {
+        return begun;
+    }
+    wl_surface_attach(surface_, buffer->proxy(), 0, 0);
+    wl_surface_damage_buffer(surface_, 0, 0, options_.width, options_.height);
+    wl_surface_commit(surface_);
+    ++shown_;
+    const auto now = Clock::now();
+    drawings_.push_back({buffer, shown_, now + milliseconds(options_.late_ms)});
+    report_.write("shown", {{"number", shown_}, {"inode", buffer->inode()}});
+    next_frame_ = options_.rate > 0
+                      ? std::max(next_frame_, now - milliseconds(100)) +
+                            std::chrono::nanoseconds(static_cast<int64_t>(1e9 / options_.rate))
+                      : now;
+    return {};
+}
+
+Result<void> FenceGame::draw_due() {
+    while (!drawings_.empty() && Clock::now() >= drawings_.front().due) {
+        const Drawing drawing = drawings_.front();
+        drawings_.erase(drawings_.begin());
+        paint_frame(drawing.buffer->pixels(), Paint::full, drawing.number, 0);
+        if (auto finished = drawing.buffer->finish(); !finished) {
+            return finished;
+        }
+        report_.write("drawn", {{"number", drawing.number}});
+    }
+    return {};
+}
+
+void FenceGame::check_releases() {
+    for (const auto& buffer : buffers_) {
+        if (buffer->check_release()) {
+            report_.write("released", {{"inode", buffer->inode()}});
+        }
+    }
+}
+
+Result<void> FenceGame::wait() {
+    while (wl_display_prepare_read(display_) != 0) {
+        wl_display_dispatch_pending(display_);
+    }
+    wl_display_flush(display_);
+    std::vector<pollfd> fds{{wl_display_get_fd(display_), POLLIN, 0}};
+    for (const auto& buffer : buffers_) {
+        fds.push_back({buffer->release_fd(), POLLIN, 0});
+    }
+    auto until = Clock::now() + milliseconds(100);
+    if (!drawings_.empty()) {
+        until = std::min(until, drawings_.front().due);
+    }
+    if (find_free() != nullptr) {
+        until = std::min(until, next_frame_);
+    }
+    const auto left = std::chrono::ceil<milliseconds>(until - Clock::now()).count();
+    ::poll(fds.data(), fds.size(), static_cast<int>(std::max<int64_t>(left, 0)));
+    if (fds[0].revents != 0) {
+        wl_display_read_events(display_);
+    } else {
+        wl_display_cancel_read(display_);
+    }
+    if (wl_display_dispatch_pending(display_) < 0) {
+        return fail_errno("the compositor went away");
+    }
+    if (options_.explicit_sync) {
+        check_releases();
+    }
+    return {};
+}
+
+Result<void> FenceGame::run() {
+    if (auto connected = connect(); !connected) {
+        return connected;
+    }
+    if (auto made = make_buffers(); !made) {
+        return made;
+    }
+    next_frame_ = Clock::now();
+    while (!closed_ && (options_.frames == 0 || shown_ < options_.frames || !drawings_.empty())) {
+        for (auto step : {&FenceGame::draw_due, &FenceGame::show, &FenceGame::wait}) {
+            if (auto done = (this->*step)(); !done) {
+                return done;
+            }
+        }
+    }
+    wl_display_roundtrip(display_);
+    return {};
+}
+
+int run_fence_game(int argc, char** argv) {
+    FenceOptions options;
+    std::string size = "320x240";
+    CLI::App app{"Shows DMA-BUFs before they are drawn, with fences"};
+    app.add_option("--size", size, "As in 320x240");
+    app.add_option("--buffers", options.buffers, "Buffers to draw into; never more");
+    app.add_option("--memory", options.memory, "udmabuf or dma-heap")
+        ->transform(CLI::CheckedTransformer(std::map<std::string, MemorySource>{
+            {"udmabuf", MemorySource::udmabuf}, {"dma-heap", MemorySource::dma_heap}}));
+    app.add_flag("--explicit-sync", options.explicit_sync, "linux-drm-syncobj-v1");
+    app.add_option("--rate", options.rate, "Frames per second; 0: as fast as buffers come back");
+    app.add_option("--late", options.late_ms, "Milliseconds from showing a frame to drawing it");
+    app.add_option("--frames", options.frames, "End after so many frames");
+    app.add_option("--report", options.report, "File for one JSON object per event");
+    CLI11_PARSE(app, argc, argv);
+    if (std::sscanf(size.c_str(), "%dx%d", &options.width, &options.height) != 2) {
+        std::cerr << "expected --size as in 320x240, got " << size << '\n';
+        return 2;
+    }
+    auto devices = FenceDevices::open(options.explicit_sync);
+    if (!devices) {
+        std::cerr << "stepscope-fencegame: " << devices.error().message << '\n';
+        return 1;
+    }
+    auto report = Report::open(options.report);
+    if (!report) {
+        std::cerr << "stepscope-fencegame: " << report.error().message << '\n';
+        return 1;
+    }
+    FenceGame game(options, std::move(*devices), std::move(*report));
+    if (auto done = game.run(); !done) {
+        std::cerr << "stepscope-fencegame: " << done.error().message << '\n';
+        return 1;
+    }
+    return 0;
+}
+
+}  // namespace
+}  // namespace stepscope::testgame
+
+int main(int argc, char** argv) {
+    return stepscope::testgame::run_fence_game(argc, argv);
+}
