@@ -14,7 +14,7 @@ struct Surface {
     uint64_t step;
 };
 constexpr uint32_t kSurfaces = 32;
-constinit Surface surfaces_shown[kSurfaces];
+constinit Surface surfaces_shown[kSurfaces] = {};
 constinit uint32_t next_shown = 0;
 
 Surface* find_shown(uint64_t name) {

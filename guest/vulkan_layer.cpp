@@ -7,6 +7,7 @@
 #include <vulkan/vulkan_core.h>
 
 #include <initializer_list>
+#include <type_traits>
 
 #include "base/clock_page.hpp"
 #include "present.hpp"
@@ -35,8 +36,8 @@ const Gate& gate() {
     static constinit pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, [] {
         const auto find = [](auto& function, const char* name) {
-            function =
-                reinterpret_cast<__remove_reference(decltype(function))>(dlsym(RTLD_DEFAULT, name));
+            function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(
+                dlsym(RTLD_DEFAULT, name));
         };
         find(found.begin, "stepscope_clock_present_begin");
         find(found.end, "stepscope_clock_present_end");

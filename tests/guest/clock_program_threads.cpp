@@ -199,6 +199,16 @@ void present_threads() {
     }
 }
 
+/** Lookups go through the library, which must not be seen doing it. */
+void look_up() {
+    // From here the next one after the program is the library's own, not the one behind it.
+    void* const next = ::dlsym(RTLD_NEXT, "clock_gettime");
+    report("next", next == ::dlsym(RTLD_DEFAULT, "clock_gettime") && next != nullptr, 0);
+    report("egl", ::dlsym(RTLD_DEFAULT, "eglSwapBuffers") != nullptr, 0);
+    report("glx", ::dlsym(RTLD_DEFAULT, "glXSwapBuffers") != nullptr, 0);
+    report("missing", ::dlsym(RTLD_DEFAULT, "no_such_function") != nullptr, 0);
+}
+
 void children() {
     char path[4096] = {};
     (void)!::readlink("/proc/self/exe", path, sizeof path - 1);
@@ -379,6 +389,7 @@ bool run_threaded_scenario(const std::string& name) {
                      {"spin", spin},
                      {"spin_forever", spin_forever},
                      {"ticks", ticks},
+                     {"look_up", look_up},
                      {"present", present},
                      {"present_threads", present_threads},
                      {"present_windows", present_windows},

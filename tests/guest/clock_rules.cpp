@@ -110,6 +110,16 @@ TEST_CASE("a present holds its thread until the next step, and no other") {
     CHECK(game.line("audio").value == kBase + 60 * kMs);
 }
 
+TEST_CASE("a program finds what it would find without the library") {
+    Game game("look_up");
+    game.run(kMs);
+    CHECK(game.line("next").result == 1);
+    // It has no such libraries loaded, though the clock library stands in for them.
+    CHECK(game.line("egl").result == 0);
+    CHECK(game.line("glx").result == 0);
+    CHECK(game.line("missing").result == 0);
+}
+
 TEST_CASE("a thread with two windows shows a frame in each in every step") {
     Game game("present_windows");
     // While the second window is new, and once it is no longer drawn, one is shown alone.

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import shutil
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -176,6 +178,40 @@ def test_the_session_says_that_there_is_no_present_gate(way, report):
         assert max(probe.latency() for _ in range(TRIALS)) <= 3
         assert probe.control.gate == Gate.CALLBACKS
         assert probe.control.present_apis == []
+
+
+def test_a_launcher_hands_over_to_a_game_that_is_held():
+    if not can_draw_with_drivers():
+        pytest.skip("the test game was built without EGL, GLX and Vulkan")
+    game = ("--graphics", "egl", "--rate", "0", "--fullscreen")
+    with (Session("stepscope-testgame", "--handover", "--fullscreen", "--", *game, size="320x200",
+                  options=("--lockstep", "--no-xwayland")) as session,
+          Control(session.control) as control):
+        gates = []
+        for _ in range(STARTUP_STEPS):
+            assert control.step(STEP_NS, STEP_TIMEOUT_MS).status <= Status.NO_COMMIT
+            gates += [control.gate] if control.gate not in gates else []
+            if control.gate == Gate.PRESENT:
+                break
+        assert gates[-2:] == [Gate.CALLBACKS, Gate.PRESENT]
+        # The launcher lingers, and shows frames of its own.
+        first = read_frame_number(control.picture.bgrx)
+        for _ in range(6):
+            assert control.step(STEP_NS, STEP_TIMEOUT_MS).status == Status.PRESENTED
+        assert read_frame_number(control.picture.bgrx) == first + 6
+        assert session.output().count("is held at its presents (EGL)") == 1
+
+
+@pytest.mark.parametrize("api", ["egl", "vulkan"])
+def test_a_game_that_is_killed_in_its_present(api, report):
+    if not can_draw_with_drivers():
+        pytest.skip("the test game was built without EGL, GLX and Vulkan")
+    way = swapped("wayland", "egl", 1) if api == "egl" else vulkan("wayland", "fifo")
+    with Probe(way, report()) as probe:
+        os.kill(probe.report.pid, signal.SIGKILL)
+        result = probe.control.step(STEP_NS, STEP_TIMEOUT_MS)
+        assert result.status == Status.CRASHED
+        assert "signal 9" in result.message
 
 
 @pytest.mark.parametrize("company", [0, 2], ids=["alone", "with-threads-and-children"])
