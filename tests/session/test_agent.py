@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("runtime")
 
 TRACE = Path(__file__).resolve().parents[2] / "agent" / "stepscope-trace"
 SIZE = {"width": 320, "height": 200}
+RESETS = int(os.environ.get("STEPSCOPE_TEST_RESETS", "20"))  # 100 were run for the record
 
 
 def game_command(*options, rate=60):
@@ -215,12 +216,47 @@ def test_resets_leave_nothing(make_env, runtime):
                 sorted(target.partition(":")[0] for target in processes.descriptors().values()))
 
     first = episode()
-    for _ in range(20):
+    for _ in range(RESETS):
         assert episode() == first
     assert len(list((runtime / "stepscope").iterdir())) == 1
     env.close()
     assert not processes.of_environment(str(runtime))
     assert not list((runtime / "stepscope").iterdir())
+
+
+def everything_of(runtime):
+    """Of all sessions: processes by name (15 letters), this process's descriptors by kind, directories, and the
+    descriptors of each compositor by number."""
+    alive = processes.of_environment(str(runtime))
+    compositors = [pid for pid, name in alive.items() if name == "stepscope"]
+    return (sorted(alive.values()),
+            sorted(target.partition(":")[0] for target in processes.descriptors().values()),
+            len(list((runtime / "stepscope").iterdir())),
+            [len(processes.descriptors(pid)) for pid in compositors])
+
+
+def test_eight_side_by_side_leave_nothing(runtime):
+    before = sorted(processes.descriptors())
+    envs = make_vector(8, "SameStep", terminated=lambda observation, info: info["step"] >= 8)
+    try:
+        envs.reset(seed=1)
+        seen = None
+        for episode in range(3):
+            for _ in range(8):  # ends and begins an episode of all eight
+                observations, *_ = envs.step(envs.action_space.sample())
+            assert all(read_frame_number(picture) for picture in observations)
+            gc.collect()
+            now = everything_of(runtime)
+            assert now[0].count("stepscope-testg") == 8 and now[2] == 8
+            assert seen in (None, now[:3])
+            seen = now[:3]
+    finally:
+        envs.close()
+    del envs, observations
+    gc.collect()
+    assert not processes.of_environment(str(runtime))
+    assert not list((runtime / "stepscope").iterdir())
+    assert sorted(processes.descriptors()) == before
 
 
 def make_vector(count, mode, **options):
