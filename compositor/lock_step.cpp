@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <utility>
 
 #include "log.hpp"
@@ -30,8 +31,13 @@ std::string names_of(uint32_t apis) {
     }
     return names;
 }
-/** How long the game may keep others waiting. */
-constexpr int kTurnPatienceMs = 500;
+/** How long the game may keep others waiting in a step; longer than it loads on a busy machine. */
+constexpr int kTurnPatienceMs = 5000;
+/** How often we look meanwhile whether we were asked to end. */
+constexpr int kLookMs = 100;
+
+/** How long the X server may take to start. */
+constexpr int kPreparationMs = 30'000;
 
 /** How long the word may take on how the game ended, once its process is gone. */
 constexpr int kEndPatienceMs = 5000;
@@ -64,7 +70,11 @@ void LockStep::begin(int64_t length_ns, uint32_t timeout_ms, Done done) {
     if (done_ || preparing_) {
         // The consumer of the open one is gone, but the game is still at it; or there is no game.
         next_ = Next{length_ns, timeout_ms, std::move(done)};
-        wl_event_source_timer_update(timeout_.get(), static_cast<int>(timeout_ms));
+        wl_event_source_timer_update(timeout_.get(),
+                                     preparing_ ? kPreparationMs : static_cast<int>(timeout_ms));
+        if (auto start = std::exchange(start_, {})) {
+            start();
+        }
         return;
     }
     forgotten_ = false;
@@ -83,6 +93,10 @@ void LockStep::begin(int64_t length_ns, uint32_t timeout_ms, Done done) {
         return;  // the session is over, and the step was told so
     }
     wl_event_source_timer_update(timeout_.get(), static_cast<int>(timeout_ms));
+    const int patience_ms = timeout_ms == 0
+                                ? kTurnPatienceMs
+                                : static_cast<int>(std::min<uint32_t>(timeout_ms, kTurnPatienceMs));
+    patient_until_ns_ = monotonic_ns() + int64_t{patience_ms} * 1'000'000;
     if (output_.has_display_server()) {
         // What it was sent since the last step, input for one, is on its way through it.
         starting_ns_ = length_ns;
@@ -164,14 +178,17 @@ void LockStep::advance(int64_t nanoseconds) {
 }
 
 void LockStep::wait_for_turn() {
-    const int64_t patience_end = monotonic_ns() + int64_t{kTurnPatienceMs} * 1'000'000;
     while (controller_.running()) {
-        const int64_t left_ms = (patience_end - monotonic_ns()) / 1'000'000;
-        pollfd polled{controller_.fd(), POLLIN, 0};
-        if (left_ms <= 0 || ::poll(&polled, 1, static_cast<int>(left_ms)) == 0) {
+        sigset_t pending;
+        const int64_t left_ms = (patient_until_ns_ - monotonic_ns()) / 1'000'000;
+        if (left_ms <= 0 ||
+            (::sigpending(&pending) == 0 && ::sigismember(&pending, SIGTERM) == 1)) {
             return;
         }
-        handle_controller(0, 0, this);
+        pollfd polled{controller_.fd(), POLLIN, 0};
+        if (::poll(&polled, 1, static_cast<int>(std::min<int64_t>(left_ms, kLookMs))) > 0) {
+            handle_controller(0, 0, this);
+        }
     }
 }
 

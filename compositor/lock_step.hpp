@@ -46,8 +46,12 @@ public:
         before_step_ = std::move(before_step);
     }
 
-    /** The session is being set up, which takes some time of its own: steps begin after that. */
-    void prepare() { preparing_ = true; }
+    /** The session has to be set up by `start`, which is called with the first step; that begins
+     * after it. Until then its consumer makes its input devices, and nobody sees them come. */
+    void prepare(std::function<void()> start) {
+        preparing_ = true;
+        start_ = std::move(start);
+    }
     /** …with this much virtual time for who is there already. `ready` is called after it; the first
      * step begins at virtual time 0, as its consumer sees it. */
     void finish_preparing(int64_t length_ns, std::function<void()> ready);
@@ -63,7 +67,7 @@ public:
     Gate gate() const { return gate_; }
     uint32_t present_apis() const { return controller_.present_apis(); }
     /**
-     * Returns when nothing of the game runs, or no step is open; after half a second at most. Who
+     * Returns when nothing of the game runs, or no step is open, or the step takes too long. Who
      * answers the game only then takes turns with it, and what it finds does not depend on who was
      * faster.
      */
@@ -130,7 +134,9 @@ private:
     uint32_t ungated_pictures_ = 0;  // in a row
     bool gate_logged_[3] = {};
     bool preparing_ = false;
+    std::function<void()> start_;
     std::function<void()> ready_;
+    int64_t patient_until_ns_ = 0;  // CLOCK_MONOTONIC
     std::function<void()> before_step_;
     int64_t origin_ns_ = 0;  // of what consumers call virtual time
     bool handed_over_ = false;

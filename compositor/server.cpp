@@ -135,8 +135,8 @@ Result<void> Server::start() {
     }
     if (lock_step_ && xwayland_) {
         // How long an X server takes to start is never the same, and the game must not see that.
-        lock_step_->prepare();
-        xwayland_->start([this](bool up) { handle_xwayland_settled(up); });
+        lock_step_->prepare(
+            [this] { xwayland_->start([this](bool up) { handle_xwayland_settled(up); }); });
     } else {
         start_game();
     }

@@ -329,6 +329,36 @@ def test_doom_is_the_same_beside_busy_loops(tmp_path):
     assert done.returncode == 1 and "differs: hash" in done.stderr
 
 
+def test_doom_on_x11_is_the_same_beside_busy_loops(tmp_path):
+    # Where the pointer is when the game takes it is not the same each time on X11: without a mouse.
+    file = tmp_path / "doom.jsonl"
+    done = trace("record", "-o", file, "-W", 320, "-H", 200, "-r", 35, "-n", 150, "--seed", 7,
+                 "--platform", "x11", "--", *doom_command(), "-nomouse")
+    assert done.returncode == 0, done.stderr
+    assert len({step.hash for step in stepscope.trace.Trace.load(file).steps}) > 50
+    done = trace("verify", "--runs", 2, "--load", file)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_game_with_chance_of_its_own_is_found_out(tmp_path):
+    """Without a seed random numbers are the kernel's: how long this game waits differs."""
+    wait = ("import os, sys; n = int.from_bytes(open('/dev/urandom', 'rb').read(4), 'big');"
+            "import time; time.sleep(0.2 + n / 2**32);"
+            f"os.execvp('stepscope-testgame', {game_command()!r})")
+    file = tmp_path / "chance.jsonl"
+    arguments = ["record", "-o", file, "-W", 320, "-H", 200, "-n", 100, "--no-xwayland"]
+    done = trace(*arguments, "--", sys.executable, "-c", wait)
+    assert done.returncode == 0, done.stderr
+    done = trace("verify", "--runs", 4, file)
+    assert done.returncode == 1 and "differs" in done.stderr
+    assert list(tmp_path.glob("chance-step*-replayed.png")), done.stderr
+    # The same game with a seed.
+    done = trace(*arguments, "--seed", 3, "--", sys.executable, "-c", wait)
+    assert done.returncode == 0, done.stderr
+    done = trace("verify", "--runs", 2, file)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_first_difference_is_named_with_both_pictures(tmp_path):
     mark = tmp_path / "mark"
     commands = [" ".join(game_command(rate=rate)) for rate in (30, 60)]
