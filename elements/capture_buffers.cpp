@@ -13,8 +13,8 @@
 namespace stepscope {
 namespace {
 
-/** How long a compositor may take to look at a buffer. */
-constexpr std::chrono::seconds kImportTimeout{5};
+/** How long a compositor may take to look at a buffer; one that draws in software may be busy. */
+constexpr std::chrono::seconds kImportTimeout{20};
 /** Rows of linear DMA-BUFs begin at multiples of this: what all GPUs can write to. */
 constexpr uint64_t kRowAlignment = 256;
 

@@ -15,6 +15,8 @@ namespace {
 
 /** Since this version outputs have names. */
 constexpr uint32_t kOutputVersion = 4;
+/** Since this version compositors tell their device. */
+constexpr uint32_t kDmabufVersion = 4;
 
 std::string join(std::vector<std::string> names) {
     std::ranges::sort(names);
@@ -74,8 +76,7 @@ struct DisplayConnection::Listeners {
             }
         };
         bind(display.shm_, wl_shm_interface, 1);
-        // Later versions say nothing that is of use here: the capture names its formats.
-        bind(display.dmabuf_, zwp_linux_dmabuf_v1_interface, 3);
+        bind(display.dmabuf_, zwp_linux_dmabuf_v1_interface, kDmabufVersion);
         bind(display.ext_sources_, ext_output_image_capture_source_manager_v1_interface, 1);
         bind(display.ext_captures_, ext_image_copy_capture_manager_v1_interface, 1);
         bind(display.wlr_screencopy_, zwlr_screencopy_manager_v1_interface, 3);
@@ -93,6 +94,22 @@ struct DisplayConnection::Listeners {
         }
     }
 
+    // Of all the feedback only the device: captures name their formats themselves.
+    static void feedback_done(void*, zwp_linux_dmabuf_feedback_v1*) {}
+    static void format_table(void*, zwp_linux_dmabuf_feedback_v1*, int32_t fd, uint32_t) {
+        UniqueFd closed(fd);
+    }
+    static void main_device(void* data, zwp_linux_dmabuf_feedback_v1*, wl_array* device) {
+        uint64_t number = 0;
+        if (device->size <= sizeof(number)) {
+            std::memcpy(&number, device->data, device->size);
+            self(data).main_device_ = number;
+        }
+    }
+    static void tranche_done(void*, zwp_linux_dmabuf_feedback_v1*) {}
+    static void tranche_array(void*, zwp_linux_dmabuf_feedback_v1*, wl_array*) {}
+    static void tranche_flags(void*, zwp_linux_dmabuf_feedback_v1*, uint32_t) {}
+
     static void geometry(void*, wl_output*, int32_t, int32_t, int32_t, int32_t, int32_t,
                          const char*, const char*, int32_t) {}
     static void mode(void* data, wl_output*, uint32_t flags, int32_t, int32_t, int32_t refresh) {
@@ -108,6 +125,9 @@ struct DisplayConnection::Listeners {
     static void description(void*, wl_output*, const char*) {}
 
     static constexpr wl_registry_listener registry{global, global_remove};
+    static constexpr zwp_linux_dmabuf_feedback_v1_listener feedback{
+        feedback_done, format_table,  main_device,  tranche_done,
+        tranche_array, tranche_array, tranche_flags};
     static constexpr wl_output_listener output{geometry, mode, done, scale, name, description};
 };
 
@@ -125,12 +145,20 @@ Result<std::unique_ptr<DisplayConnection>> DisplayConnection::connect(
     std::unique_ptr<DisplayConnection> display(new DisplayConnection(std::move(*connection)));
     display->registry_.reset(display->connection_->get_registry());
     wl_registry_add_listener(display->registry_.get(), &Listeners::registry, display.get());
-    // The first brings the globals, the second what the outputs say of themselves.
-    for (int trip = 0; trip < 2; ++trip) {
-        if (auto known = display->connection_->roundtrip(timeout); !known) {
-            return std::unexpected(known.error());
-        }
+    // The first brings the globals, the second what they say of themselves.
+    if (auto known = display->connection_->roundtrip(timeout); !known) {
+        return std::unexpected(known.error());
     }
+    zwp_linux_dmabuf_v1* dmabuf = display->dmabuf();
+    if (dmabuf != nullptr && zwp_linux_dmabuf_v1_get_version(dmabuf) >= kDmabufVersion) {
+        display->feedback_.reset(zwp_linux_dmabuf_v1_get_default_feedback(dmabuf));
+        zwp_linux_dmabuf_feedback_v1_add_listener(display->feedback_.get(), &Listeners::feedback,
+                                                  display.get());
+    }
+    if (auto known = display->connection_->roundtrip(timeout); !known) {
+        return std::unexpected(known.error());
+    }
+    display->feedback_.reset();
     if (!display->has_ext() && !display->wlr_screencopy_) {
         return fail(Fault::unsupported,
                     std::format("the compositor of display '{}' can't be captured: it offers "

@@ -3,7 +3,7 @@
 
 #include <list>
 #include <memory>
-#include <mutex>
+#include <optional>
 #include <string>
 
 #include "base/refresh_rate.hpp"
@@ -48,6 +48,8 @@ public:
     /** May be null where the compositor has none; they belong to this object. */
     wl_shm* shm() const { return shm_.get(); }
     zwp_linux_dmabuf_v1* dmabuf() const { return dmabuf_.get(); }
+    /** dev_t of the device that the compositor draws with; none where it does not tell. */
+    std::optional<uint64_t> main_device() const { return main_device_; }
     ext_output_image_capture_source_manager_v1* ext_sources() const { return ext_sources_.get(); }
     ext_image_copy_capture_manager_v1* ext_captures() const { return ext_captures_.get(); }
     zwlr_screencopy_manager_v1* wlr_screencopy() const { return wlr_screencopy_.get(); }
@@ -66,6 +68,8 @@ private:
     WlPtr<ext_output_image_capture_source_manager_v1> ext_sources_;
     WlPtr<ext_image_copy_capture_manager_v1> ext_captures_;
     WlPtr<zwlr_screencopy_manager_v1> wlr_screencopy_;
+    WlPtr<zwp_linux_dmabuf_feedback_v1> feedback_;  // while connecting
+    std::optional<uint64_t> main_device_;
     std::list<DisplayOutput> outputs_;
 };
 

@@ -67,7 +67,7 @@ bool ScreencopyCapture::negotiate() {
         case Negotiation::Outcome::impossible:
             break;
     }
-    if (!format) {
+    if (!format && source_->formats().empty()) {
         return true;  // the first frame may be of a format that downstream accepts
     }
     const std::string device = source_->device();

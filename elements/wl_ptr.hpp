@@ -19,6 +19,9 @@ struct WlDeleter {
     void operator()(wl_buffer* object) const { wl_buffer_destroy(object); }
     void operator()(wl_output* object) const { wl_output_release(object); }
     void operator()(zwp_linux_dmabuf_v1* object) const { zwp_linux_dmabuf_v1_destroy(object); }
+    void operator()(zwp_linux_dmabuf_feedback_v1* object) const {
+        zwp_linux_dmabuf_feedback_v1_destroy(object);
+    }
     void operator()(zwp_linux_buffer_params_v1* object) const {
         zwp_linux_buffer_params_v1_destroy(object);
     }

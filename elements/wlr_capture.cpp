@@ -72,6 +72,7 @@ private:
     static void buffer_done(void* data, zwlr_screencopy_frame_v1*) {
         WlrCapture& capture = self(data);
         capture.frame_known_ = true;
+        capture.pending_.device = capture.display_.main_device();
         if (capture.pending_ != capture.known_) {
             capture.known_ = capture.pending_;
             capture.handler_.handle_constraints(capture.known_);

@@ -192,8 +192,9 @@ Result<std::shared_ptr<SlotMemory>> SlotMemory::create(const PictureFormat& form
 }
 
 std::vector<GstPtr<GstMemory>> SlotMemory::acquire(uint32_t serial) {
-    std::unique_lock lock(mutex_);
     std::vector<GstPtr<GstMemory>> memories;
+    std::vector<uint32_t> older;
+    std::unique_lock lock(mutex_);
     for (Entry& entry : entries_) {
         // Another thread may have given the last reference up and not have got the lock yet. Only
         // that thread may revive the memory, else two of them would.
@@ -201,7 +202,13 @@ std::vector<GstPtr<GstMemory>> SlotMemory::acquire(uint32_t serial) {
         entry.idle = false;
         memories.emplace_back(entry.memory);
     }
+    // The newest frame keeps the memory for those before it, too: they need not.
+    older.swap(serials_);
     serials_.push_back(serial);
+    lock.unlock();
+    if (!older.empty()) {
+        released_(older);
+    }
     return memories;
 }
 

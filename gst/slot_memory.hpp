@@ -59,7 +59,10 @@ public:
     SlotMemory(const SlotMemory&) = delete;
     SlotMemory& operator=(const SlotMemory&) = delete;
 
-    /** A reference of each memory for the frame `serial`, in order. */
+    /**
+     * A reference of each memory for the frame `serial`, in order. Frames whose memory is still in
+     * use are released: this one holds it now.
+     */
     std::vector<GstPtr<GstMemory>> acquire(uint32_t serial);
 
     /**

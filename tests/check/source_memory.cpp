@@ -53,6 +53,27 @@ TEST_CASE("a slot has one memory for its life") {
     fake.run([&] { CHECK(fake.bad_releases() == 0); });
 }
 
+TEST_CASE("a picture in memory that is held takes over from the one before") {
+    Environment environment;
+    FakeCompositor fake;
+    SourcePipeline pipeline("max-buffers=2");
+    pipeline.play();
+    send(fake);
+    GstPtr<GstBuffer> held = pipeline.pull();
+    REQUIRE(held);
+    for (int frame = 0; frame < 10; ++frame) {
+        REQUIRE(fake.wait_until([&] { return fake.credits() > 0; }));
+        fake.run([&] { fake.send_frame_in(1); });
+        GstPtr<GstBuffer> next = pipeline.pull();
+        REQUIRE(next);
+        CHECK(memory_of(next) == memory_of(held));
+        fake.run([&] { CHECK(fake.held() == 1); });
+    }
+    held.reset();
+    CHECK(fake.wait_until([&] { return fake.held() == 0 && fake.credits() == 2; }));
+    fake.run([&] { CHECK(fake.bad_releases() == 0); });
+}
+
 TEST_CASE("a held buffer is released once, by the last reference, on any thread") {
     Environment environment;
     FakeCompositor fake;
@@ -103,8 +124,10 @@ TEST_CASE("a slot that is used again while it is held is released for both frame
     GstPtr<GstBuffer> second = pipeline.pull();
     REQUIRE(second);
     CHECK(memory_of(first) == memory_of(second));
+    // The second holds the memory for both; the first need not any more.
+    CHECK(fake.wait_until([&] { return fake.releases() == 1; }));
     first.reset();
-    fake.run([&] { CHECK(fake.releases() == 0); });
+    fake.run([&] { CHECK(fake.is_held(1)); });
     second.reset();
     CHECK(fake.wait_until([&] { return fake.releases() == 2; }));
 }
