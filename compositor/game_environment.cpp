@@ -27,21 +27,48 @@ std::map<std::string, std::string> own_environment() {
     return variables;
 }
 
-// The game has a runtime directory of its own; its sound should still be heard.
-void link_sound(const std::string& runtime_directory) {
-    const char* outer = std::getenv("XDG_RUNTIME_DIR");
-    if (outer == nullptr || *outer == '\0') {
+std::string environment_or(const char* name, const std::string& otherwise) {
+    const char* value = std::getenv(name);
+    return value != nullptr && *value != '\0' ? value : otherwise;
+}
+
+// The game has a runtime directory of its own; its sound should still be heard. Links, because a
+// server may come or come back later.
+void link_sound(const GameEnvironment& environment, std::map<std::string, std::string>& variables) {
+    const std::string outer = environment_or("XDG_RUNTIME_DIR", "");
+    const fs::path inner = environment.runtime_directory;
+    std::error_code error;
+    if (environment.audio == AudioMode::off) {
+        for (const char* name : {"PULSE_SERVER", "PIPEWIRE_REMOTE", "PIPEWIRE_RUNTIME_DIR"}) {
+            variables.erase(name);
+        }
         return;
     }
-    std::error_code error;
-    const fs::path pulse = fs::path(outer) / "pulse" / "native";
-    if (fs::exists(pulse, error)) {
-        fs::create_directory(fs::path(runtime_directory) / "pulse", error);
-        fs::create_symlink(pulse, fs::path(runtime_directory) / "pulse" / "native", error);
+    if (!outer.empty()) {
+        fs::create_directory(inner / "pulse", error);
+        fs::create_symlink(fs::path(outer) / "pulse" / "native", inner / "pulse" / "native", error);
+    }
+    if (environment.audio == AudioMode::session) {
+        fs::create_symlink(pipewire_socket(), inner / "pipewire-0", error);
+        variables.erase("PIPEWIRE_RUNTIME_DIR");
+        variables["PIPEWIRE_REMOTE"] = "pipewire-0";
+        // What programs of PipeWire, and those of PulseAudio, play to.
+        variables["PIPEWIRE_NODE"] = environment.sound_sink;
+        variables["PULSE_SINK"] = environment.sound_sink;
     }
 }
 
 }  // namespace
+
+std::string pipewire_socket() {
+    const std::string name = environment_or("PIPEWIRE_REMOTE", "pipewire-0");
+    if (name.starts_with('/')) {
+        return name;
+    }
+    const std::string directory =
+        environment_or("PIPEWIRE_RUNTIME_DIR", environment_or("XDG_RUNTIME_DIR", ""));
+    return directory.empty() ? "" : directory + "/" + name;
+}
 
 std::vector<std::string> make_game_environment(const GameEnvironment& environment) {
     auto variables = own_environment();
@@ -82,7 +109,7 @@ std::vector<std::string> make_game_environment(const GameEnvironment& environmen
         const bool x11 = environment.platform == Platform::x11;
         variables.try_emplace(toolkit.variable, x11 ? toolkit.x11 : toolkit.wayland);
     }
-    link_sound(environment.runtime_directory);
+    link_sound(environment, variables);
 
     std::vector<std::string> lines;
     lines.reserve(variables.size());

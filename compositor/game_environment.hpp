@@ -16,15 +16,21 @@ struct GameEnvironment {
     Platform platform = Platform::automatic;
     std::string session;
     std::string runtime_directory;
+    AudioMode audio = AudioMode::play;
+    std::string sound_sink;              // PipeWire node for AudioMode::session
     std::string x11_display;             // empty: no X11
     std::string vulkan_layer_directory;  // empty: no present gate for Vulkan
 };
 
 /**
  * Our own environment with the displays replaced, and with what SDL, GTK and Qt need to choose the
- * right one. What the user has set for a toolkit stays. Links the user's sound server into the
- * game's runtime directory.
+ * right one. What the user has set for a toolkit stays. Links the user's sound servers into the
+ * game's runtime directory, as the audio mode says.
  */
 std::vector<std::string> make_game_environment(const GameEnvironment& environment);
+
+/** Where the user's PipeWire daemon listens, whether or not it runs; empty if that can't be known.
+ */
+std::string pipewire_socket();
 
 }  // namespace stepscope

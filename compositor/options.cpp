@@ -28,6 +28,10 @@ const std::map<std::string, RendererChoice> kRenderers{{"auto", RendererChoice::
                                                        {"pixman", RendererChoice::pixman},
                                                        {"gles2", RendererChoice::gles2},
                                                        {"vulkan", RendererChoice::vulkan}};
+const std::map<std::string, AudioMode> kAudioModes{{"auto", AudioMode::automatic},
+                                                   {"off", AudioMode::off},
+                                                   {"play", AudioMode::play},
+                                                   {"session", AudioMode::session}};
 const std::map<std::string, Platform> kPlatforms{
     {"auto", Platform::automatic}, {"wayland", Platform::wayland}, {"x11", Platform::x11}};
 
@@ -106,6 +110,11 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
         ->type_name("NUMBER");
     app.add_flag("--pipewire", options.pipewire,
                  "Offer the picture as a PipeWire video source, stepscope.SESSION");
+    std::string audio = "auto";
+    add_choice(app, "--audio", audio,
+               "Where the game's sound goes: to a sink of the session's own (session), to this "
+               "machine's speakers (play), nowhere (off)",
+               kAudioModes);
     app.add_option("--ready-fd", options.ready_fd,
                    "Write a line with the session's name and displays here when it can be used")
         ->type_name("FD");
@@ -129,6 +138,7 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
 
     options.renderer = kRenderers.at(renderer);
     options.platform = kPlatforms.at(platform);
+    options.audio = kAudioModes.at(audio);
     options.xwayland = !no_xwayland;
     if (options.platform == Platform::x11 && no_xwayland) {
         return usage_error("--platform x11 and --no-xwayland exclude each other");

@@ -14,6 +14,18 @@ namespace stepscope {
 /** Which window system the game is pointed to first. */
 enum class Platform { automatic, wayland, x11 };
 
+/** Where the game's sound goes. */
+enum class AudioMode {
+    /** Session where PipeWire runs and the game's time is real, else play. */
+    automatic,
+    /** The game finds no sound server. */
+    off,
+    /** Played on this machine, as by any program. */
+    play,
+    /** To a sink of the session's own, where it can be captured and nobody hears it. */
+    session,
+};
+
 struct Options {
     unsigned width = 1280;
     unsigned height = 720;
@@ -26,6 +38,7 @@ struct Options {
     bool xwayland = true;
     bool lockstep = false;
     bool pipewire = false;
+    AudioMode audio = AudioMode::automatic;
     std::optional<uint64_t> seed;
     int ready_fd = -1;
     bool die_with_parent = false;

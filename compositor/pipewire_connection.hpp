@@ -67,6 +67,8 @@ public:
     /** Starts to connect; fails only where libpipewire itself can't start. */
     Result<void> open();
     pw_core* core() const { return core_.get(); }
+    /** Does PipeWire's work now, waiting for some at most so long. */
+    void iterate(int milliseconds) { pw_loop_iterate(pw_loop_.get(), milliseconds); }
 
 private:
     static int handle_readable(int fd, uint32_t mask, void* data);

@@ -4,6 +4,10 @@
 
 namespace stepscope {
 
+bool pipewire_built_in() {
+    return false;
+}
+
 Result<std::unique_ptr<PipewireSession>> create_pipewire_session(wl_display* /*display*/,
                                                                  const PipewireOffer& /*offer*/,
                                                                  CaptureOutput& /*output*/,

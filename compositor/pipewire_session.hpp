@@ -16,6 +16,7 @@ struct PipewireOffer {
     /** What people see in lists: the game's command. */
     std::string description;
     bool video = false;
+    bool sound = false;
 };
 
 /**
@@ -27,7 +28,20 @@ struct PipewireOffer {
 class PipewireSession {
 public:
     virtual ~PipewireSession() = default;
+    /** Waits, no longer than that, until the daemon has made what the game will look for. */
+    virtual void wait_until_ready(int milliseconds) = 0;
 };
+
+/** Names of a session's nodes. */
+inline std::string video_node_name(const std::string& session) {
+    return "stepscope." + session;
+}
+inline std::string sound_node_name(const std::string& session) {
+    return "stepscope." + session + ".sound";
+}
+
+/** Whether this build has PipeWire. */
+bool pipewire_built_in();
 
 /** Fault::unsupported where this build has no PipeWire. The references are borrowed. */
 Result<std::unique_ptr<PipewireSession>> create_pipewire_session(wl_display* display,

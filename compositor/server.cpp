@@ -18,6 +18,9 @@ namespace {
 /** A launcher may close its window before the game that it started opens one. */
 constexpr int kHandoverGraceMs = 5000;
 
+/** The game starts without its sink where the sound server takes longer. */
+constexpr int kSoundReadyMs = 500;
+
 /** Virtual time that the X server needs before it talks to its window manager. */
 constexpr int64_t kXwaylandStartNs = 2'000'000;
 /** …and has after that, before the game starts, for what they have to say to each other. */
@@ -143,19 +146,32 @@ Result<void> Server::start() {
     return {};
 }
 
+// Sound of a game whose time stands still between steps is of no use to anybody.
+AudioMode Server::audio_mode() const {
+    if (options_.audio != AudioMode::automatic) {
+        return options_.audio;
+    }
+    const bool own =
+        pipewire_built_in() && !options_.lockstep && ::access(pipewire_socket().c_str(), W_OK) == 0;
+    return own ? AudioMode::session : AudioMode::play;
+}
+
 Result<void> Server::offer_pipewire() {
-    if (!options_.pipewire) {
+    audio_ = audio_mode();
+    if (!options_.pipewire && audio_ != AudioMode::session) {
         return {};
     }
     auto session = create_pipewire_session(display_.get(),
                                            {.session = directory_.name(),
                                             .description = joined(options_.command),
-                                            .video = options_.pipewire},
+                                            .video = options_.pipewire,
+                                            .sound = audio_ == AudioMode::session},
                                            *output_, lending_, *renderer_);
     if (!session) {
         return std::unexpected(session.error());
     }
     pipewire_ = std::move(*session);
+    pipewire_->wait_until_ready(kSoundReadyMs);
     return {};
 }
 
@@ -175,6 +191,8 @@ void Server::start_game() {
         .platform = options_.platform,
         .session = directory_.name(),
         .runtime_directory = directory_.runtime_directory(),
+        .audio = audio_,
+        .sound_sink = sound_node_name(directory_.name()),
         .x11_display = xwayland_ ? xwayland_->display_name() : "",
         .vulkan_layer_directory = lock_step_ ? vulkan_layer_directory() : "",
     };

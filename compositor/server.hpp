@@ -41,6 +41,7 @@ private:
 
     void create_globals();
     Result<void> listen_for_games();
+    AudioMode audio_mode() const;
     Result<void> offer_pipewire();
     std::vector<std::string> game_environment() const;
     Result<void> announce_ready() const;
@@ -75,6 +76,7 @@ private:
     std::unique_ptr<BufferReturns> returns_;
     std::unique_ptr<ControlDisplay> control_;
     std::unique_ptr<PipewireSession> pipewire_;
+    AudioMode audio_ = AudioMode::play;
     std::unique_ptr<XwaylandServer> xwayland_;
     std::unique_ptr<GameProcess> game_;
     int game_socket_ = -1;  // the display's; to see who waits to be let in

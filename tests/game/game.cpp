@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "beeper.hpp"
 #include "painter.hpp"
 
 namespace stepscope::testgame {
@@ -124,7 +125,11 @@ void Game::starve() {
 
 uint32_t Game::paint_next(const frame_code::Pixels& image) const {
     const uint32_t number = frames_shown_ + 1;
-    paint_frame(image, options_.paint, number, input_sequence_);
+    if (options_.beep && beeping(frame_at_ - start_)) {
+        paint_solid(image, 0xffffff);
+    } else {
+        paint_frame(image, options_.paint, number, input_sequence_);
+    }
     return number;
 }
 

@@ -28,6 +28,7 @@ public:
     Game(const Options& options, Report& report);
 
     const Options& options() const { return options_; }
+    TimePoint start() const { return start_; }
     Report& report() { return report_; }
 
     /** Does what is due by now: crashes, hands over, ends. Call it once per turn of the loop. */

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "beeper.hpp"
 #include "company.hpp"
 #include "game.hpp"
 #include "options.hpp"
@@ -26,6 +27,11 @@ int run(int argc, char** argv) {
     }
     start_company(*options, *report);
     Game game(*options, *report);
+    const auto beeper = options->beep ? Beeper::start(game.start()) : nullptr;
+    if (options->beep && !beeper) {
+        std::fprintf(stderr, "stepscope-testgame: --beep needs PipeWire\n");
+        return 1;
+    }
     const auto result =
         options->backend == BackendKind::wayland ? run_on_wayland(game) : run_on_x11(game);
     game.write_summary();

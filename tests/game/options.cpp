@@ -81,6 +81,7 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
         ->check(CLI::Range(0.0, 100000.0));
     app.add_flag("--vsync", options.vsync, "One frame per frame callback; --rate is ignored");
     app.add_option("--frames", options.frames, "End after so many frames");
+    app.add_flag("--beep", options.beep, "Flash and beep, at the same time, once a second");
     app.add_option("--exit-status", options.exit_status, "Status to end with")
         ->check(CLI::Range(0, 255));
     app.add_option("--exit-after", options.exit_after, "End after so many seconds");

@@ -51,6 +51,7 @@ struct Options {
     bool handover = false;
     std::vector<std::string> game;  // what --handover starts
 
+    bool beep = false;
     Cursor cursor = Cursor::none;
     bool lock_pointer = false;
     std::optional<std::string> set_clipboard;

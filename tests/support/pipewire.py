@@ -50,9 +50,11 @@ def require(*programs: str) -> None:
 class Daemon:
     """PipeWire in XDG_RUNTIME_DIR; with `manager`, WirePlumber makes the links."""
 
-    def __init__(self, manager: bool = True):
-        require("pipewire", "pw-dump", "pw-link", *(["wireplumber"] if manager else []))
+    def __init__(self, manager: bool = True, pulse: bool = False):
+        require("pipewire", "pw-dump", "pw-link", *(["wireplumber"] if manager else []),
+                *(["pipewire-pulse"] if pulse else []))
         self.manager = manager
+        self.pulse = pulse
         self.runtime = Path(os.environ["XDG_RUNTIME_DIR"])
         self.home = self.runtime.parent
         self.processes: list[subprocess.Popen] = []
@@ -86,6 +88,9 @@ class Daemon:
             wait_until(lambda: [entry for entry in self.dump()
                                 if properties(entry).get("wireplumber.daemon")],
                        "WirePlumber")
+        if self.pulse:
+            self.spawn("pipewire-pulse")
+            wait_until((self.runtime / "pulse" / "native").exists, "the PulseAudio server")
 
     def stop(self, kill: bool = False) -> None:
         for process in reversed(self.processes):
@@ -118,8 +123,13 @@ class Daemon:
     def wait_for_node(self, name: str) -> dict:
         return wait_until(lambda: self.nodes().get(name), f"node {name}")
 
-    def links(self) -> int:
-        return len([entry for entry in self.dump() if entry["type"].endswith(":Link")])
+    def links(self) -> list[tuple[str, str]]:
+        """Names of the nodes that are linked: from, to."""
+        dump = self.dump()
+        names = {entry["id"]: properties(entry).get("node.name", "") for entry in dump}
+        return [(names.get(entry["info"]["output-node-id"], ""),
+                 names.get(entry["info"]["input-node-id"], ""))
+                for entry in dump if entry["type"].endswith(":Link")]
 
 
 def properties(entry: dict) -> dict:
