@@ -42,6 +42,7 @@ const struct stepscope_session_v1_interface ControlDisplay::kSessionRequests{
     .destroy = destroy_resource,
     .set_output = set_output,
     .terminate = terminate,
+    .offer_pipewire = offer_pipewire,
 };
 
 ControlDisplay::ControlDisplay(wl_display* display, CaptureOutput& output, BufferLending& lending,
@@ -134,6 +135,9 @@ void ControlDisplay::bind(wl_client* client, void* data, uint32_t version, uint3
     if (self->stepper_) {
         capabilities |= STEPSCOPE_CONTROL_V1_CAPABILITY_LOCKSTEP;
     }
+    if (self->hooks_.offer_pipewire && version >= STEPSCOPE_SESSION_V1_PIPEWIRE_SINCE_VERSION) {
+        capabilities |= STEPSCOPE_CONTROL_V1_CAPABILITY_PIPEWIRE;
+    }
     stepscope_control_v1_send_capabilities(resource, capabilities);
 }
 
@@ -145,8 +149,10 @@ void ControlDisplay::create_session(wl_client* client, wl_resource* resource, ui
         wl_client_post_no_memory(client);
         return;
     }
-    wl_resource_set_implementation(session, &kSessionRequests, self,
-                                   [](wl_resource* gone) { self_of(gone)->sessions_.erase(gone); });
+    wl_resource_set_implementation(session, &kSessionRequests, self, [](wl_resource* gone) {
+        self_of(gone)->sessions_.erase(gone);
+        self_of(gone)->pipewire_watchers_.erase(gone);
+    });
     self->sessions_.insert(session);
     stepscope_session_v1_send_info(session, self->state_.name.c_str(),
                                    static_cast<uint32_t>(::getpid()), self->state_.renderer.c_str(),
@@ -222,6 +228,25 @@ void ControlDisplay::set_output(wl_client* /*client*/, wl_resource* resource, ui
 
 void ControlDisplay::terminate(wl_client* /*client*/, wl_resource* resource) {
     self_of(resource)->hooks_.terminate();
+}
+
+void ControlDisplay::offer_pipewire(wl_client* /*client*/, wl_resource* resource) {
+    ControlDisplay* self = self_of(resource);
+    if (self->hooks_.offer_pipewire) {
+        self->pipewire_watchers_.insert(resource);
+        self->hooks_.offer_pipewire();
+    }
+}
+
+void ControlDisplay::handle_pipewire_changed(const PipewireNodes& nodes) {
+    auto high = [](uint64_t value) { return static_cast<uint32_t>(value >> 32); };
+    auto low = [](uint64_t value) { return static_cast<uint32_t>(value); };
+    for (wl_resource* session : pipewire_watchers_) {
+        stepscope_session_v1_send_pipewire(session, nodes.video.c_str(), high(nodes.video_serial),
+                                           low(nodes.video_serial), nodes.sound.c_str(),
+                                           high(nodes.sound_serial), low(nodes.sound_serial));
+        stepscope_session_v1_send_done(session);
+    }
 }
 
 void ControlDisplay::send_output(wl_resource* session) const {

@@ -12,6 +12,7 @@
 #include "base/unique_fd.hpp"
 #include "capture.hpp"
 #include "listener.hpp"
+#include "pipewire_session.hpp"
 #include "stepper.hpp"
 
 namespace stepscope {
@@ -38,6 +39,8 @@ public:
         /** Asked for by a client; zero keeps size or rate. Values are valid. */
         std::function<void(unsigned width, unsigned height, RefreshRate rate)> set_output;
         std::function<void()> terminate;
+        /** Make the pictures a PipeWire node; empty where this build can't. */
+        std::function<void()> offer_pipewire;
     };
 
     ControlDisplay(wl_display* display, CaptureOutput& output, BufferLending& lending,
@@ -56,6 +59,8 @@ public:
     void handle_output_changed();
     void handle_window_changed(const std::string& title, const std::string& app_id,
                                const std::string& backend, pid_t pid);
+    /** Tells those who asked for them. */
+    void handle_pipewire_changed(const PipewireNodes& nodes);
     void handle_ended(stepscope_session_v1_end how, uint32_t value);
 
 private:
@@ -70,6 +75,7 @@ private:
     static void set_output(wl_client* client, wl_resource* resource, uint32_t width,
                            uint32_t height, uint32_t numerator, uint32_t denominator);
     static void terminate(wl_client* client, wl_resource* resource);
+    static void offer_pipewire(wl_client* client, wl_resource* resource);
     static const struct stepscope_control_v1_interface kControlRequests;
     static const struct stepscope_session_v1_interface kSessionRequests;
 
@@ -90,6 +96,7 @@ private:
     std::list<std::unique_ptr<Client>> clients_;
     std::list<std::unique_ptr<Capture>> captures_;
     std::set<wl_resource*> sessions_;
+    std::set<wl_resource*> pipewire_watchers_;  // of those
     std::optional<Stepper> stepper_;
     wl_global* global_;
 };

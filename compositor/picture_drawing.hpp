@@ -1,27 +1,35 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
+#include <memory>
+
 #include "renderer.hpp"
 
 namespace stepscope {
 
-/** Memory of our own for a picture, locked for its owner. */
-class OwnPicture {
+/** A buffer of our own: dropped by its owner, and gone when nobody has it locked. */
+using OwnPicture = Handle<wlr_buffer, wlr_buffer_drop>;
+
+/** Draws pictures into shared memory, with whatever renderer the session has. */
+class PictureDrawing {
 public:
-    /** Null memory where there is none left. */
-    OwnPicture(const Renderer& renderer, uint32_t fourcc, uint32_t width, uint32_t height);
-    OwnPicture(OwnPicture&& other) noexcept;
-    OwnPicture& operator=(OwnPicture&&) = delete;
-    OwnPicture(const OwnPicture&) = delete;
-    OwnPicture& operator=(const OwnPicture&) = delete;
-    ~OwnPicture();
-    wlr_buffer* get() const { return buffer_; }
+    explicit PictureDrawing(const Renderer& renderer);
+    PictureDrawing(const PictureDrawing&) = delete;
+    PictureDrawing& operator=(const PictureDrawing&) = delete;
+
+    /** Memory for a picture, a sealed memfd; null where there is none left. */
+    OwnPicture make(uint32_t fourcc, uint32_t width, uint32_t height) const;
+    /** All of `source` over all of `target`, which make() made, scaled as needed. */
+    bool draw(wlr_buffer* source, wlr_buffer* target);
 
 private:
-    wlr_buffer* buffer_ = nullptr;
-};
+    bool scale(wlr_texture* texture, wlr_buffer* target) const;
+    bool read_back(wlr_buffer* source, wlr_buffer* target) const;
 
-/** Draws all of `source` over all of `target`, scaled as needed. */
-bool draw_picture(const Renderer& renderer, wlr_buffer* source, wlr_buffer* target);
+    const Renderer& renderer_;
+    Handle<wlr_allocator, wlr_allocator_destroy> allocator_;
+    /** What a GPU draws to before it is read. */
+    OwnPicture scratch_;
+};
 
 }  // namespace stepscope

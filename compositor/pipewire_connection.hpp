@@ -3,6 +3,7 @@
 
 #include <pipewire/pipewire.h>
 
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <string>
@@ -45,6 +46,13 @@ private:
     spa_hook hook_{};
     bool used_ = false;
 };
+
+/** PipeWire's object.serial among an object's properties; 0 where it is not there. */
+inline uint64_t object_serial(const spa_dict* properties) {
+    const char* text =
+        properties != nullptr ? spa_dict_lookup(properties, PW_KEY_OBJECT_SERIAL) : nullptr;
+    return text != nullptr ? std::strtoull(text, nullptr, 10) : 0;
+}
 
 /**
  * The connection to the user's PipeWire daemon, on the compositor's own loop and thread. Connects

@@ -12,28 +12,50 @@ class Session final : public PipewireSession {
 public:
     Session(wl_display* display, const PipewireOffer& offer, CaptureOutput& output,
             BufferLending& lending, const Renderer& renderer)
-        : connection_(wl_display_get_event_loop(display),
-                      {.connected = [this](pw_core* core) { handle_connected(core); },
-                       .lost = [this] { handle_lost(); }}) {
-        if (offer.video) {
-            video_ = std::make_unique<PipewireVideo>(
-                wl_display_get_event_loop(display),
-                PipewireVideo::Names{.node = video_node_name(offer.session),
-                                     .session = offer.session,
-                                     .description = offer.description},
-                output, lending, renderer);
-        }
+        : loop_(wl_display_get_event_loop(display)),
+          offer_(offer),
+          output_(output),
+          lending_(lending),
+          renderer_(renderer),
+          connection_(loop_, {.connected = [this](pw_core* core) { handle_connected(core); },
+                              .lost = [this] { handle_lost(); }}) {
         if (offer.sound) {
-            sound_ = std::make_unique<PipewireSound>(sound_node_name(offer.session), offer.session,
-                                                     "Sound of " + offer.description);
+            sound_ =
+                std::make_unique<PipewireSound>(sound_node_name(offer.session), offer.session,
+                                                "Sound of " + offer.description, offer_.changed);
+        }
+        if (offer.video) {
+            offer_video();
         }
     }
 
     Result<void> open() { return connection_.open(); }
 
+    void offer_video() override {
+        if (video_) {
+            return;
+        }
+        video_ = std::make_unique<PipewireVideo>(
+            loop_,
+            PipewireVideo::Names{.node = video_node_name(offer_.session),
+                                 .session = offer_.session,
+                                 .description = offer_.description},
+            output_, lending_, renderer_, offer_.changed);
+        if (connection_.core() != nullptr) {
+            video_->connect(connection_.core());
+        }
+    }
+
+    PipewireNodes nodes() const override {
+        return {.video = video_node_name(offer_.session),
+                .video_serial = video_ ? video_->serial() : 0,
+                .sound = sound_ ? sound_node_name(offer_.session) : "",
+                .sound_serial = sound_ ? sound_->serial() : 0};
+    }
+
     void wait_until_ready(int milliseconds) override {
         const int64_t end_ns = monotonic_ns() + int64_t{milliseconds} * 1'000'000;
-        while (sound_ && !sound_->ready() && connection_.core() != nullptr) {
+        while (sound_ && sound_->serial() == 0 && connection_.core() != nullptr) {
             const int64_t left_ns = end_ns - monotonic_ns();
             if (left_ns <= 0) {
                 return;
@@ -58,8 +80,14 @@ private:
         if (sound_) {
             sound_->disconnect();
         }
+        offer_.changed();
     }
 
+    wl_event_loop* loop_;
+    PipewireOffer offer_;
+    CaptureOutput& output_;
+    BufferLending& lending_;
+    const Renderer& renderer_;
     // The nodes go before the connection that they live on.
     PipewireConnection connection_;
     std::unique_ptr<PipewireVideo> video_;

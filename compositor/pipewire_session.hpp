@@ -17,6 +17,16 @@ struct PipewireOffer {
     std::string description;
     bool video = false;
     bool sound = false;
+    /** A node has come or gone. Called from the loop. */
+    std::function<void()> changed;
+};
+
+/** The session's nodes as PipeWire knows them: object.serial, 0 while there is no such node. */
+struct PipewireNodes {
+    std::string video;
+    uint64_t video_serial = 0;
+    std::string sound;  // empty: no sink of the session's own
+    uint64_t sound_serial = 0;
 };
 
 /**
@@ -28,6 +38,9 @@ struct PipewireOffer {
 class PipewireSession {
 public:
     virtual ~PipewireSession() = default;
+    /** Makes the video node, if there is none yet. */
+    virtual void offer_video() = 0;
+    virtual PipewireNodes nodes() const = 0;
     /** Waits, no longer than that, until the daemon has made what the game will look for. */
     virtual void wait_until_ready(int milliseconds) = 0;
 };

@@ -18,8 +18,12 @@ const pw_proxy_events PipewireSound::kEvents{
     .bound_props = handle_bound,
 };
 
-PipewireSound::PipewireSound(std::string node, std::string session, std::string description)
-    : node_(std::move(node)), session_(std::move(session)), description_(std::move(description)) {}
+PipewireSound::PipewireSound(std::string node, std::string session, std::string description,
+                             std::function<void()> changed)
+    : node_(std::move(node)),
+      session_(std::move(session)),
+      description_(std::move(description)),
+      changed_(std::move(changed)) {}
 
 void PipewireSound::connect(pw_core* core) {
     const spa_dict_item items[] = {
@@ -54,11 +58,13 @@ void PipewireSound::connect(pw_core* core) {
 void PipewireSound::disconnect() {
     hook_.remove();
     proxy_.reset();
-    bound_ = false;
+    serial_ = 0;
 }
 
-void PipewireSound::handle_bound(void* data, uint32_t /*id*/, const spa_dict* /*properties*/) {
-    static_cast<PipewireSound*>(data)->bound_ = true;
+void PipewireSound::handle_bound(void* data, uint32_t /*id*/, const spa_dict* properties) {
+    auto* self = static_cast<PipewireSound*>(data);
+    self->serial_ = object_serial(properties);
+    self->changed_();
 }
 
 void PipewireSound::handle_error(void* /*data*/, int /*sequence*/, int /*result*/,

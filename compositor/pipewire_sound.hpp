@@ -13,15 +13,17 @@ namespace stepscope {
  */
 class PipewireSound {
 public:
-    PipewireSound(std::string node, std::string session, std::string description);
+    /** `changed` is called when the daemon has made the sink. */
+    PipewireSound(std::string node, std::string session, std::string description,
+                  std::function<void()> changed);
     PipewireSound(const PipewireSound&) = delete;
     PipewireSound& operator=(const PipewireSound&) = delete;
     ~PipewireSound() { disconnect(); }
 
     void connect(pw_core* core);
     void disconnect();
-    /** The daemon has made the sink. */
-    bool ready() const { return bound_; }
+    /** PipeWire's object.serial; 0 until the daemon has made the sink. */
+    uint64_t serial() const { return serial_; }
 
 private:
     static void handle_bound(void* data, uint32_t id, const spa_dict* properties);
@@ -33,7 +35,8 @@ private:
     std::string description_;
     PwHandle<pw_proxy, pw_proxy_destroy> proxy_;
     PwHook hook_;
-    bool bound_ = false;
+    std::function<void()> changed_;
+    uint64_t serial_ = 0;
 };
 
 }  // namespace stepscope

@@ -19,6 +19,8 @@ constexpr unsigned kOwnBuffers = 3;
 constexpr int64_t kStalledNs = 100'000'000;
 /** New memory of a game's comes in groups: wait for the last before negotiating anew. */
 constexpr int64_t kSettleNs = 200'000'000;
+/** Without a free buffer for so long, all of them are given up and new ones made. */
+constexpr int64_t kStarvedNs = 1'000'000'000;
 /** For the graph's clock, where each commit is a frame. */
 constexpr int64_t kUnknownPeriodNs = 16'666'667;
 constexpr int kShortestPollMs = 1;
@@ -49,12 +51,14 @@ const pw_stream_events PipewireVideo::kEvents{
 };
 
 PipewireVideo::PipewireVideo(wl_event_loop* loop, Names names, CaptureOutput& output,
-                             BufferLending& lending, const Renderer& renderer)
+                             BufferLending& lending, const Renderer& renderer,
+                             std::function<void()> changed)
     : loop_(loop),
       names_(std::move(names)),
       output_(output),
       lending_(lending),
-      renderer_(renderer),
+      drawing_(renderer),
+      changed_(std::move(changed)),
       poll_timer_(wl_event_loop_add_timer(loop, handle_poll, this)),
       due_timer_(wl_event_loop_add_timer(loop, handle_due, this)) {
     output_.add_sink(this);
@@ -105,6 +109,7 @@ void PipewireVideo::disconnect() {
     }
     buffers_.clear();
     format_.reset();
+    serial_ = 0;
 }
 
 VideoOffer PipewireVideo::offer() const {
@@ -113,11 +118,7 @@ VideoOffer PipewireVideo::offer() const {
     offer.width = native_.fourcc != 0 ? native_.width : output_.width();
     offer.height = native_.fourcc != 0 ? native_.height : output_.height();
     offer.rate = output_.rate();
-    for (uint32_t fourcc : {uint32_t{DRM_FORMAT_XRGB8888}, uint32_t{DRM_FORMAT_XBGR8888}}) {
-        if (renderer_.ring_format(fourcc)) {
-            offer.drawable.push_back(fourcc);
-        }
-    }
+    offer.drawable = {DRM_FORMAT_XRGB8888, DRM_FORMAT_XBGR8888};
     return offer;
 }
 
@@ -133,6 +134,10 @@ void PipewireVideo::handle_state(void* data, pw_stream_state /*old*/, pw_stream_
                                  const char* error) {
     auto* self = static_cast<PipewireVideo*>(data);
     const bool streaming = state == PW_STREAM_STATE_STREAMING;
+    if (self->serial_ == 0 && state >= PW_STREAM_STATE_PAUSED) {
+        self->serial_ = object_serial(&pw_stream_get_properties(self->stream_.get())->dict);
+        self->changed_();
+    }
     if (state == PW_STREAM_STATE_ERROR) {
         log("PipeWire: the video node failed: {}", error != nullptr ? error : "no reason given");
     }
@@ -198,9 +203,9 @@ void PipewireVideo::handle_add_buffer(void* data, pw_buffer* pw) {
             raw->destroyed.disconnect();
         });
     } else if (self->format_) {
-        buffer->own = std::make_unique<OwnPicture>(self->renderer_, self->format_->fourcc,
-                                                   self->format_->width, self->format_->height);
-        buffer->memory = buffer->own->get();
+        const VideoFormat& format = *self->format_;
+        buffer->own = self->drawing_.make(format.fourcc, format.width, format.height);
+        buffer->memory = buffer->own.get();
     }
     self->describe(*buffer);
     pw->user_data = buffer.get();
@@ -346,10 +351,12 @@ void PipewireVideo::deliver(const CapturedFrame& frame) {
         lending_.lend(target->memory);
     } else {
         target = find_own();
-        if (target == nullptr || !draw_picture(renderer_, frame.buffer, target->memory)) {
+        if (target == nullptr || !drawing_.draw(frame.buffer, target->memory)) {
+            note_starved();
             return;  // until a consumer gives one back
         }
     }
+    starved_since_ns_ = 0;
     target->home = false;
     target->out = true;
     target->taken = false;
@@ -496,6 +503,18 @@ int PipewireVideo::handle_poll(void* data) {
     }
     self->arm_poll(true);
     return 0;
+}
+
+// Consumers of a node share its buffers, and one that was killed never gives its own back.
+void PipewireVideo::note_starved() {
+    const int64_t now_ns = monotonic_ns();
+    if (starved_since_ns_ == 0) {
+        starved_since_ns_ = now_ns;
+    } else if (now_ns - starved_since_ns_ > kStarvedNs) {
+        starved_since_ns_ = 0;
+        renegotiate_at_ns_ = now_ns;
+        arm_poll(false);
+    }
 }
 
 void PipewireVideo::renegotiate_later() {

@@ -33,7 +33,7 @@ public:
     };
 
     PipewireVideo(wl_event_loop* loop, Names names, CaptureOutput& output, BufferLending& lending,
-                  const Renderer& renderer);
+                  const Renderer& renderer, std::function<void()> changed);
     PipewireVideo(const PipewireVideo&) = delete;
     PipewireVideo& operator=(const PipewireVideo&) = delete;
     ~PipewireVideo() override;
@@ -41,6 +41,8 @@ public:
     /** Makes the node; disconnect() before the core goes. */
     void connect(pw_core* core);
     void disconnect();
+    /** PipeWire's object.serial; 0 until the daemon has made the node. */
+    uint64_t serial() const { return serial_; }
 
     void handle_frame(const CapturedFrame& frame) override;
     void handle_lost_frame() override;
@@ -51,7 +53,7 @@ private:
         pw_buffer* pw = nullptr;
         /** Null once the game has destroyed it. */
         wlr_buffer* memory = nullptr;
-        std::unique_ptr<OwnPicture> own;
+        OwnPicture own;
         std::vector<UniqueFd> fds;
         bool home = false;   // with us; else PipeWire has it
         bool out = false;    // consumers have it, or may still come to it
@@ -82,6 +84,7 @@ private:
     bool passes(const FrameMemory& memory) const;
     void note_memory(const CapturedFrame& frame);
     void renegotiate_later();
+    void note_starved();
     bool too_early(int64_t time_ns);
     void deliver(const CapturedFrame& frame);
     Buffer* find_memory(const wlr_buffer* memory);
@@ -98,9 +101,11 @@ private:
     Names names_;
     CaptureOutput& output_;
     BufferLending& lending_;
-    const Renderer& renderer_;
+    PictureDrawing drawing_;
     PwHandle<pw_stream, pw_stream_destroy> stream_;
     PwHook hook_;
+    std::function<void()> changed_;
+    uint64_t serial_ = 0;
     bool streaming_ = false;
     spa_io_position* position_ = nullptr;  // PipeWire's, while there is one
 
@@ -124,6 +129,7 @@ private:
     bool cycle_open_ = false;
     int64_t cycle_since_ns_ = 0;
     int poll_ms_ = 0;
+    int64_t starved_since_ns_ = 0;   // 0: there was a buffer for the last picture
     int64_t renegotiate_at_ns_ = 0;  // 0: not wanted
     wl_event_source* idle_ = nullptr;
     EventSource poll_timer_;

@@ -161,18 +161,44 @@ Result<void> Server::offer_pipewire() {
     if (!options_.pipewire && audio_ != AudioMode::session) {
         return {};
     }
+    if (auto made = make_pipewire(options_.pipewire); !made) {
+        return made;
+    }
+    pipewire_->wait_until_ready(kSoundReadyMs);
+    return {};
+}
+
+Result<void> Server::make_pipewire(bool video) {
     auto session = create_pipewire_session(display_.get(),
                                            {.session = directory_.name(),
                                             .description = joined(options_.command),
-                                            .video = options_.pipewire,
-                                            .sound = audio_ == AudioMode::session},
+                                            .video = video,
+                                            .sound = audio_ == AudioMode::session,
+                                            .changed = [this] { tell_pipewire(); }},
                                            *output_, lending_, *renderer_);
     if (!session) {
         return std::unexpected(session.error());
     }
     pipewire_ = std::move(*session);
-    pipewire_->wait_until_ready(kSoundReadyMs);
     return {};
+}
+
+// A client of the control display wants the node.
+void Server::handle_pipewire_request() {
+    if (!pipewire_) {
+        if (auto made = make_pipewire(true); !made) {
+            log("{}", made.error().message);
+            return;
+        }
+    }
+    pipewire_->offer_video();
+    tell_pipewire();
+}
+
+void Server::tell_pipewire() {
+    if (pipewire_) {
+        control_->handle_pipewire_changed(pipewire_->nodes());
+    }
 }
 
 void Server::handle_xwayland_settled(bool up) {
@@ -273,6 +299,9 @@ void Server::create_globals() {
             .set_output = [this](unsigned width, unsigned height,
                                  RefreshRate rate) { set_output(width, height, rate); },
             .terminate = [this] { request_end(); },
+            .offer_pipewire = pipewire_built_in()
+                                  ? std::function<void()>([this] { handle_pipewire_request(); })
+                                  : nullptr,
         });
     output_->add_sink(control_.get());
     if (unused_clock_) {

@@ -43,6 +43,9 @@ private:
     Result<void> listen_for_games();
     AudioMode audio_mode() const;
     Result<void> offer_pipewire();
+    Result<void> make_pipewire(bool video);
+    void handle_pipewire_request();
+    void tell_pipewire();
     std::vector<std::string> game_environment() const;
     Result<void> announce_ready() const;
     void start_game();

@@ -2,6 +2,7 @@
 """Sessions as PipeWire nodes: what stock consumers get, and what bad ones can't break."""
 
 import shutil
+import signal
 import statistics
 import subprocess
 import time
@@ -235,3 +236,49 @@ def test_linked_by_hand(runtime, game):
                 assert watcher.wait(WATCHDOG) == 0
             finally:
                 watcher.kill()
+
+
+def test_a_node_on_request(runtime, game):
+    """By the control protocol, in a session that was started without --pipewire."""
+    command, _ = game("wayland", "--rate", 35)
+    with Daemon() as daemon, Session(*command) as session, session.client() as client:
+        assert f"stepscope.{session.name}" not in daemon.nodes()
+        client.offer_pipewire()
+
+        def serials():
+            client.roundtrip()
+            return client.pipewire and client.pipewire[1] and client.pipewire[3]
+
+        wait_until(serials, "serials of the nodes")
+        video, video_serial, sound, sound_serial = client.pipewire
+        nodes = daemon.nodes()
+        assert int(nodes[video]["object.serial"]) == video_serial
+        assert int(nodes[sound]["object.serial"]) == sound_serial
+        with Pipeline(f"pipewiresrc target-object={video_serial} ! video/x-raw ! {SINK}") as pipeline:
+            pipeline.numbered()
+        daemon.stop(kill=True)
+        wait_until(lambda: not serials(), "news that the nodes are gone")
+
+
+@pytest.mark.parametrize("end", ["stops", "holds"])
+def test_bad_neighbours(runtime, game, end):
+    """A second consumer that stands still, holds all that it gets, or dies."""
+    command, _ = game("wayland", "--rate", 35)
+    slow = ["identity", "sleep-time=5000000", "!"] if end == "holds" else []
+    neighbour = ["gst-launch-1.0", "-q", "pipewiresrc", "client-name=neighbour", "!", "video/x-raw",
+                 "!", *slow, "fakesink"]
+    with Daemon() as daemon, Session(*command, options=("--pipewire",)) as session:
+        neighbour.insert(3, f"target-object=stepscope.{session.name}")
+        offered(session, daemon)
+        with Pipeline(source(session)) as pipeline:
+            pipeline.numbered()
+            with subprocess.Popen(neighbour) as child:
+                wait_until(lambda: (f"stepscope.{session.name}", "neighbour") in daemon.links(),
+                           "the neighbour")
+                if end == "stops":
+                    child.send_signal(signal.SIGSTOP)
+                last = pipeline.numbered().number
+                pipeline.pull_until(lambda frame: (frame.number or 0) > last + 60, "more frames")
+                child.kill()
+            last = pipeline.numbered().number
+            pipeline.pull_until(lambda frame: (frame.number or 0) > last + 60, "frames afterwards")

@@ -13,8 +13,8 @@ from stepscope.wire import Connection, Reader
 from support.processes import WATCHDOG
 
 CONTROL_GET_SESSION = 1
-SESSION_SET_OUTPUT, SESSION_TERMINATE = 1, 2
-SESSION_OUTPUT, SESSION_WINDOW, SESSION_ENDED = 1, 2, 3
+SESSION_SET_OUTPUT, SESSION_TERMINATE, SESSION_OFFER_PIPEWIRE = 1, 2, 3
+SESSION_OUTPUT, SESSION_WINDOW, SESSION_ENDED, SESSION_PIPEWIRE = 1, 2, 3, 5
 
 
 class WireClient(Connection):
@@ -44,7 +44,8 @@ class SessionClient(WireClient):
         self.ended: tuple[int, int] | None = None
         self.session = 0
         super().__init__(path)
-        control = self.bind("stepscope_control_v1")
+        self.pipewire: tuple[str, int, str, int] | None = None
+        control = self.bind("stepscope_control_v1", 2)
         self.session = self.new_id()
         self.send(control, CONTROL_GET_SESSION, struct.pack("=I", self.session))
         self.roundtrip()
@@ -58,10 +59,17 @@ class SessionClient(WireClient):
             self.window = Window(body.string(), body.string(), body.string(), body.uint())
         elif opcode == SESSION_ENDED:
             self.ended = body.uint(), body.uint()
+        elif opcode == SESSION_PIPEWIRE:
+            self.pipewire = (body.string(), body.uint() << 32 | body.uint(),
+                             body.string(), body.uint() << 32 | body.uint())
 
     def set_output(self, width: int, height: int, numerator: int = 0, denominator: int = 0):
         self.send(self.session, SESSION_SET_OUTPUT,
                   struct.pack("=IIII", width, height, numerator, denominator))
+        self.flush()
+
+    def offer_pipewire(self) -> None:
+        self.send(self.session, SESSION_OFFER_PIPEWIRE)
         self.flush()
 
     def terminate(self) -> None:
