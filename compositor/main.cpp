@@ -76,8 +76,10 @@ int run(int argc, char** argv) {
         clock.emplace(std::move(*created));
     }
     std::vector<int> not_for_the_reaper;
-    if (options->ready_fd >= 0) {
-        not_for_the_reaper.push_back(options->ready_fd);
+    for (int fd : {options->ready_fd, options->events_fd}) {
+        if (fd >= 0) {
+            not_for_the_reaper.push_back(fd);
+        }
     }
     auto reaper = start_reaper(directory->path(), not_for_the_reaper);
     if (!reaper) {

@@ -118,6 +118,13 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
     app.add_option("--ready-fd", options.ready_fd,
                    "Write a line with the session's name and displays here when it can be used")
         ->type_name("FD");
+    app.add_option("--events-fd", options.events_fd,
+                   "Write a line of JSON here when the command starts or ends and when the game "
+                   "shows another window")
+        ->type_name("FD");
+    app.add_flag("--until-empty", options.until_empty,
+                 "When the command has ended, go on while any process of it is left, with or "
+                 "without a window");
     app.add_flag("--die-with-parent", options.die_with_parent,
                  "End the game and the session when the process that started this one dies");
     app.add_flag("--list", options.list, "List the sessions that run and exit");
@@ -170,9 +177,11 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
         return usage_error(
             "no command given; expected: stepscope [OPTIONS] -- COMMAND [ARGUMENTS]");
     }
-    if (options.ready_fd >= 0 && ::fcntl(options.ready_fd, F_GETFD) < 0) {
-        return usage_error(
-            std::format("--ready-fd {}: no such descriptor is open", options.ready_fd));
+    for (const auto& [name, fd] :
+         {std::pair{"--ready-fd", options.ready_fd}, std::pair{"--events-fd", options.events_fd}}) {
+        if (fd >= 0 && ::fcntl(fd, F_GETFD) < 0) {
+            return usage_error(std::format("{} {}: no such descriptor is open", name, fd));
+        }
     }
     return options;
 }

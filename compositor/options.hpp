@@ -41,6 +41,8 @@ struct Options {
     AudioMode audio = AudioMode::automatic;
     std::optional<uint64_t> seed;
     int ready_fd = -1;
+    int events_fd = -1;
+    bool until_empty = false;
     bool die_with_parent = false;
     bool verbose = false;
     bool list = false;

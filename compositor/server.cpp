@@ -44,7 +44,8 @@ Server::Server(const Options& options, SessionDirectory directory, Reaper reaper
       loop_(wl_display_get_event_loop(display_.get())),
       lending_(loop_),
       unused_clock_(std::move(clock)),
-      reaper_(std::move(reaper)) {}
+      reaper_(std::move(reaper)),
+      events_(UniqueFd(options.events_fd)) {}
 
 Server::~Server() {
     // The game first, while it still has a display to leave in order; then from the outside in.
@@ -99,7 +100,8 @@ Result<void> Server::start() {
         loop_, std::move(reaper_),
         GameProcess::Hooks{
             .started =
-                [this](pid_t pid) {
+                [this, reaper = reaper_.pid](pid_t pid) {
+                    events_.started(pid, reaper);
                     if (lock_step_) {
                         lock_step_->controller().process_started(pid);
                     }
@@ -392,6 +394,7 @@ void Server::set_output(unsigned width, unsigned height, const RefreshRate& rate
 }
 
 void Server::handle_game_changed(View* view) {
+    events_.window(view);
     if (view != nullptr) {
         control_->handle_window_changed(view->title(), view->app_id(), view->backend(),
                                         view->pid());
@@ -404,6 +407,7 @@ void Server::handle_game_changed(View* view) {
 void Server::handle_game_ended(const GameEnd& end, bool left) {
     game_end_ = end;
     game_empty_ = game_empty_ || !left;
+    events_.ended(end);
     if (!ending_ && (end.how != GameEnd::How::exited || end.value != 0)) {
         log("'{}' {}", options_.command.front(), end.describe());
     }
@@ -419,9 +423,9 @@ void Server::consider_end() {
     if (!game_end_) {
         return;
     }
-    if (game_empty_ || ending_) {
+    if (game_empty_ || (ending_ && !options_.until_empty)) {
         stop();
-    } else if (windows_->has_windows()) {
+    } else if (options_.until_empty || windows_->has_windows()) {
         no_window_since_ns_.reset();
     } else if (!lock_step_) {
         wl_event_source_timer_update(grace_timer_.get(), kHandoverGraceMs);
@@ -452,7 +456,8 @@ void Server::request_end() {
         return;
     }
     ending_ = true;
-    if (game_end_ || !game_started_) {
+    const bool waits_for_rest = options_.until_empty && !game_empty_;
+    if (!game_started_ || (game_end_ && !waits_for_rest)) {
         stop();
     } else {
         game_->terminate();

@@ -8,6 +8,7 @@
 #include "buffer_lending.hpp"
 #include "capture_output.hpp"
 #include "control_display.hpp"
+#include "event_report.hpp"
 #include "game_process.hpp"
 #include "options.hpp"
 #include "pipewire_session.hpp"
@@ -84,6 +85,7 @@ private:
     std::unique_ptr<GameProcess> game_;
     int game_socket_ = -1;  // the display's; to see who waits to be let in
     Reaper reaper_;
+    EventReport events_;
     std::vector<EventSource> signals_;
     EventSource grace_timer_;
     std::optional<GameEnd> game_end_;
