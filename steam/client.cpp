@@ -90,7 +90,21 @@ std::vector<std::string_view> split_arguments(std::string_view command_line) {
     return arguments;
 }
 
-/** The app id if this is the command line of a title's reaper. */
+}  // namespace
+
+SteamClient detect_client(const SteamInstallation& installation, const std::string& proc) {
+    SteamClient client;
+    std::string state = installation.home + "/.steam/";
+    if (installation.packaging == Packaging::native) {
+        client.pid = live_client(state + "steam.pid", proc);
+    }
+    client.accepts_commands = has_reader(state + "steam.pipe");
+    if (client.running()) {
+        client.logged_on = logged_on(installation.root + "/logs/connection_log.txt");
+    }
+    return client;
+}
+
 std::optional<uint64_t> reaped_title(std::string_view command_line) {
     auto arguments = split_arguments(command_line);
     if (arguments.empty()) {
@@ -107,21 +121,6 @@ std::optional<uint64_t> reaped_title(std::string_view command_line) {
     auto id = std::ranges::find_if(
         own, [&](std::string_view argument) { return argument.starts_with(kAppId); });
     return id != own.end() ? parse_decimal(id->substr(kAppId.size())) : std::nullopt;
-}
-
-}  // namespace
-
-SteamClient detect_client(const SteamInstallation& installation, const std::string& proc) {
-    SteamClient client;
-    std::string state = installation.home + "/.steam/";
-    if (installation.packaging == Packaging::native) {
-        client.pid = live_client(state + "steam.pid", proc);
-    }
-    client.accepts_commands = has_reader(state + "steam.pipe");
-    if (client.running()) {
-        client.logged_on = logged_on(installation.root + "/logs/connection_log.txt");
-    }
-    return client;
 }
 
 std::map<uint64_t, pid_t> running_titles(const std::string& proc) {

@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "installation.hpp"
 
@@ -29,9 +30,14 @@ struct SteamClient {
 SteamClient detect_client(const SteamInstallation& installation, const std::string& proc = "/proc");
 
 /**
+ * The app id if this is the command line (arguments end with zero bytes) of a title's reaper:
+ * `reaper SteamLaunch AppId=N -- …`. Install scripts (Install=1) are not titles.
+ */
+std::optional<uint64_t> reaped_title(std::string_view command_line);
+
+/**
  * App ids of the titles that run right now, each with its reaper's pid, of all installations of
- * all users whose processes we may read. Steam starts each title as `reaper SteamLaunch AppId=N --
- * …`; install scripts (Install=1) are not titles.
+ * all users whose processes we may read.
  */
 std::map<uint64_t, pid_t> running_titles(const std::string& proc = "/proc");
 

@@ -94,7 +94,9 @@ Result<VdfNode> load_vdf_text(const std::string& path, const VdfLimits& limits) 
 }
 
 Result<VdfNode> load_vdf_binary(const std::string& path, const VdfLimits& limits) {
-    return load(path, limits, parse_vdf_binary);
+    return load(path, limits, [](std::string_view input, const VdfLimits& bounds) {
+        return parse_vdf_binary(input, bounds);
+    });
 }
 
 }  // namespace stepscope::steam

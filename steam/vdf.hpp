@@ -79,8 +79,13 @@ struct VdfLimits {
  */
 Result<VdfNode> parse_vdf_text(std::string_view input, const VdfLimits& limits = {});
 
-/** Binary, little-endian. Either end byte (0x08, 0x0B) ends a map. */
-Result<VdfNode> parse_vdf_binary(std::string_view input, const VdfLimits& limits = {});
+/**
+ * Binary, little-endian. Either end byte (0x08, 0x0B) ends a map. With `keys`, as in appinfo.vdf,
+ * each key is the 32-bit number of one of them instead of its text; the table must outlive the
+ * call.
+ */
+Result<VdfNode> parse_vdf_binary(std::string_view input, const VdfLimits& limits = {},
+                                 const std::vector<std::string_view>* keys = nullptr);
 
 /** Reads and parses a regular file; errors begin with its path. */
 Result<VdfNode> load_vdf_text(const std::string& path, const VdfLimits& limits = {});

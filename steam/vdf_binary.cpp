@@ -57,8 +57,9 @@ std::unexpected<Error> wrong(size_t offset, std::string_view what) {
 
 class BinaryParser {
 public:
-    BinaryParser(std::string_view input, const VdfLimits& limits)
-        : input_(input), limits_(limits) {}
+    BinaryParser(std::string_view input, const VdfLimits& limits,
+                 const std::vector<std::string_view>* keys)
+        : input_(input), limits_(limits), keys_(keys) {}
 
     Result<VdfNode> parse() {
         VdfNode root;
@@ -107,7 +108,7 @@ private:
         ++position_;
         VdfNode node;
         node.type = layout->type;
-        auto key = string("a key");
+        auto key = keys_ != nullptr ? numbered_key() : string("a key");
         if (!key) {
             return std::unexpected(key.error());
         }
@@ -132,6 +133,19 @@ private:
             open_.push_back(&siblings.back());
         }
         return {};
+    }
+
+    Result<std::string> numbered_key() {
+        size_t start = position_;
+        uint64_t index = 0;
+        if (auto done = number(4, index); !done) {
+            return std::unexpected(done.error());
+        }
+        if (index >= keys_->size()) {
+            return wrong(start, std::format("expected the number of one of {} keys, got {}",
+                                            keys_->size(), index));
+        }
+        return std::string((*keys_)[index]);
     }
 
     Result<std::string> string(std::string_view what) {
@@ -184,6 +198,7 @@ private:
 
     std::string_view input_;
     const VdfLimits& limits_;
+    const std::vector<std::string_view>* keys_;  // may be null
     size_t position_ = 0;
     std::vector<VdfNode*> open_;
     size_t nodes_ = 0;
@@ -191,12 +206,13 @@ private:
 
 }  // namespace
 
-Result<VdfNode> parse_vdf_binary(std::string_view input, const VdfLimits& limits) {
+Result<VdfNode> parse_vdf_binary(std::string_view input, const VdfLimits& limits,
+                                 const std::vector<std::string_view>* keys) {
     if (input.size() > limits.max_bytes) {
         return wrong(
             0, std::format("expected at most {} bytes, got {}", limits.max_bytes, input.size()));
     }
-    return BinaryParser(input, limits).parse();
+    return BinaryParser(input, limits, keys).parse();
 }
 
 }  // namespace stepscope::steam
