@@ -10,6 +10,8 @@
 
 #include "gstfencesink.h"
 #include "gstfencesrc.h"
+#include "gststeamdeviceprovider.h"
+#include "gststeamlaunchsrc.h"
 #include "gstwlscreencopysrc.h"
 
 static gboolean plugin_init(GstPlugin* plugin) {
@@ -18,6 +20,8 @@ static gboolean plugin_init(GstPlugin* plugin) {
     any |= GST_ELEMENT_REGISTER(wlscreencopysrc, plugin);
     any |= GST_ELEMENT_REGISTER(fencesink, plugin);
     any |= GST_ELEMENT_REGISTER(fencesrc, plugin);
+    any |= GST_ELEMENT_REGISTER(steamlaunchsrc, plugin);
+    any |= GST_DEVICE_PROVIDER_REGISTER(steamdeviceprovider, plugin);
     return any;
 }
 

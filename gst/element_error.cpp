@@ -31,6 +31,13 @@ void post_error(GstElement* element, const Error& error) {
     post_error(element, GST_RESOURCE_ERROR, resource_error_of(error.fault), error.message);
 }
 
+void post_error(GstElement* element, const Error& error, const std::string& debug) {
+    gst_element_message_full(element, GST_MESSAGE_ERROR, GST_RESOURCE_ERROR,
+                             resource_error_of(error.fault), g_strdup(error.message.c_str()),
+                             debug.empty() ? nullptr : g_strdup(debug.c_str()), __FILE__, __func__,
+                             __LINE__);
+}
+
 void post_error(GstElement* element, GQuark domain, int code, const std::string& message) {
     gst_element_message_full(element, GST_MESSAGE_ERROR, domain, code, g_strdup(message.c_str()),
                              nullptr, __FILE__, __func__, __LINE__);

@@ -23,6 +23,7 @@ struct GstDeleter {
     void operator()(GstBus* bus) const { gst_object_unref(bus); }
     void operator()(GstMessage* message) const { gst_message_unref(message); }
     void operator()(GstStepscopeFence* fence) const { gst_stepscope_fence_unref(fence); }
+    void operator()(GstTagList* tags) const { gst_tag_list_unref(tags); }
     void operator()(char* text) const { g_free(text); }
 };
 

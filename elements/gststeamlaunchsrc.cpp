@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+
+/**
+ * SECTION:element-steamlaunchsrc
+ * @title: steamlaunchsrc
+ * @short_description: starts a Steam title, or any command, and captures it
+ *
+ * Starts a title or command in a Stepscope session of its own and is the source of its pictures.
+ * What happens on the way is told by element messages named `steamlaunch-progress`.
+ *
+ * The inner source is a child named `video-source` (wlscreencopysrc), all of whose properties can
+ * be set by GstChildProxy: `steamlaunchsrc video-source::max-buffers=8`.
+ *
+ * ## Example launch lines
+ * |[
+ * gst-launch-1.0 steamlaunchsrc app-id=620 ! videoconvert ! autovideosink
+ * ]| Starts Portal 2 by a Steam client of its own and shows it.
+ * |[
+ * gst-launch-1.0 -e steamlaunchsrc command="supertux2 --geometry 1280x720" !
+ * video/x-raw,framerate=60/1 ! videoconvert ! x264enc ! mp4mux ! filesink location=game.mp4
+ * ]| Records a game that is not Steam's.
+ * |[
+ * gst-launch-1.0 playbin uri=steam://run/620
+ * ]|
+ *
+ * Since: 0.1
+ */
+
+#include "gststeamlaunchsrc.h"
+
+#include <mutex>
+
+#include "gst/element_error.hpp"
+#include "gst/gst_ptr.hpp"
+#include "gst/picture_caps.hpp"
+#include "gstwlscreencopysrc.h"
+#include "launch_tags.hpp"
+#include "screencopy_properties.hpp"
+#include "steam_launch_properties.hpp"
+#include "steam_uri.hpp"
+#include "title_launcher.hpp"
+
+GST_DEBUG_CATEGORY_STATIC(gst_steam_launch_src_debug);
+#define GST_CAT_DEFAULT gst_steam_launch_src_debug
+
+using namespace stepscope;
+
+namespace {
+
+struct GstSteamLaunchSrcPrivate {
+    std::mutex mutex;  // guards what is below; never held while posting, pushing or waiting
+    LaunchProperties properties;
+    std::string uri;
+    bool session_over = false;      // the inner source said so
+    GstPtr<GstMessage> kept_error;  // of the inner source, until it is known why
+    GstPtr<GstTagList> tags;        // to be sent with the next buffer
+    GstClockTimeDiff offset = 0;    // of this attempt's times, in lock-step
+    GstClockTime stream_end = 0;    // the end of the last buffer, without the offset
+    bool frame_seen = false;
+
+    GstElement* video = nullptr;  // the bin's
+    GstPad* pad = nullptr;        // the ghost pad, the bin's
+    std::unique_ptr<TitleLauncher> launcher;
+};
+
+}  // namespace
+
+struct _GstSteamLaunchSrc {
+    GstBin parent;
+
+    GstSteamLaunchSrcPrivate* priv;
+};
+
+static void gst_steam_launch_src_uri_handler_init(gpointer interface, gpointer data);
+
+G_DEFINE_FINAL_TYPE_WITH_CODE(GstSteamLaunchSrc, gst_steam_launch_src, GST_TYPE_BIN,
+                              G_IMPLEMENT_INTERFACE(GST_TYPE_URI_HANDLER,
+                                                    gst_steam_launch_src_uri_handler_init))
+GST_ELEMENT_REGISTER_DEFINE_WITH_CODE(steamlaunchsrc, "steamlaunchsrc", GST_RANK_PRIMARY,
+                                      GST_TYPE_STEAM_LAUNCH_SRC,
+                                      GST_DEBUG_CATEGORY_INIT(gst_steam_launch_src_debug,
+                                                              "steamlaunchsrc", 0,
+                                                              "starts and captures titles"))
+
+#define parent_class gst_steam_launch_src_parent_class
+
+static bool is_live(GstSteamLaunchSrc* self) {
+    gint mode = 0;
+    gboolean start_paused = FALSE;
+    g_object_get(self->priv->video, "mode", &mode, "start-paused", &start_paused, nullptr);
+    return static_cast<CaptureMode>(mode) == CaptureMode::live || start_paused;
+}
+
+/** What downstream has fixed is what the session should be like from its start. */
+static void apply_caps(GstSteamLaunchSrc* self, LaunchSettings& settings) {
+    GstPtr<GstCaps> all(picture_template_caps());
+    GstPtr<GstCaps> caps(gst_pad_peer_query_caps(self->priv->pad, all.get()));
+    if (!caps || gst_caps_is_any(caps.get()) || gst_caps_is_empty(caps.get())) {
+        return;
+    }
+    const GstStructure* first = gst_caps_get_structure(caps.get(), 0);
+    gint width = 0;
+    gint height = 0;
+    gint numerator = 0;
+    gint denominator = 1;
+    if (gst_structure_get_int(first, "width", &width) && width > 0) {
+        settings.width = static_cast<uint32_t>(width);
+    }
+    if (gst_structure_get_int(first, "height", &height) && height > 0) {
+        settings.height = static_cast<uint32_t>(height);
+    }
+    constexpr gint kFastest = 1000;
+    if (gst_structure_get_fraction(first, "framerate", &numerator, &denominator) && numerator > 0 &&
+        denominator > 0 && numerator / denominator <= kFastest) {
+        settings.refresh = {static_cast<uint32_t>(numerator), static_cast<uint32_t>(denominator)};
+    }
+}
+
+/** A pad that never had data needs a beginning before its end. */
+static void push_eos(GstSteamLaunchSrc* self) {
+    auto* priv = self->priv;
+    GstEvent* started = gst_pad_get_sticky_event(priv->pad, GST_EVENT_STREAM_START, 0);
+    if (started != nullptr) {
+        gst_event_unref(started);
+    } else {
+        GstPtr<char> id(gst_pad_create_stream_id(priv->pad, GST_ELEMENT(self), nullptr));
+        GstEvent* start = gst_event_new_stream_start(id.get());
+        gst_event_set_group_id(start, gst_util_group_id_next());
+        gst_pad_push_event(priv->pad, start);
+    }
+    GstEvent* segment = gst_pad_get_sticky_event(priv->pad, GST_EVENT_SEGMENT, 0);
+    if (segment != nullptr) {
+        gst_event_unref(segment);
+    } else {
+        GstSegment plain;
+        gst_segment_init(&plain, GST_FORMAT_TIME);
+        gst_pad_push_event(priv->pad, gst_event_new_segment(&plain));
+    }
+    gst_pad_push_event(priv->pad, gst_event_new_eos());
+}
+
+// The launcher's hooks: on its thread.
+
+static void start_capture(GstSteamLaunchSrc* self, const std::string& session) {
+    auto* priv = self->priv;
+    {
+        std::lock_guard lock(priv->mutex);
+        priv->session_over = false;
+        priv->kept_error.reset();
+        priv->frame_seen = false;
+        priv->offset += static_cast<GstClockTimeDiff>(priv->stream_end);
+        priv->stream_end = 0;
+        if (!is_live(self)) {
+            GstPtr<GstPad> inner(gst_element_get_static_pad(priv->video, "src"));
+            gst_pad_set_offset(inner.get(), priv->offset);
+        }
+    }
+    if (priv->launcher->stopping()) {
+        return;
+    }
+    g_object_set(priv->video, "session", session.c_str(), nullptr);
+    // The bin did so only for children that took part in its own change of state.
+    gst_element_set_base_time(priv->video, gst_element_get_base_time(GST_ELEMENT(self)));
+    gst_element_set_start_time(priv->video, gst_element_get_start_time(GST_ELEMENT(self)));
+    gst_element_set_locked_state(priv->video, FALSE);
+    // An error of it is on the bus or kept back.
+    gst_element_sync_state_with_parent(priv->video);
+}
+
+static void stop_capture(GstSteamLaunchSrc* self) {
+    auto* priv = self->priv;
+    // Locked first: a change of the bin's state must not wait for this one, which may have to wait
+    // until downstream takes its last buffer.
+    gst_element_set_locked_state(priv->video, TRUE);
+    gst_element_set_state(priv->video, GST_STATE_READY);
+}
+
+static void fail_launch(GstSteamLaunchSrc* self, const Error& error, const std::string& debug) {
+    if (self->priv->launcher->stopping()) {
+        return;
+    }
+    post_error(GST_ELEMENT(self), error, debug);
+    push_eos(self);
+}
+
+static void fail_capture(GstSteamLaunchSrc* self) {
+    GstPtr<GstMessage> message;
+    {
+        std::lock_guard lock(self->priv->mutex);
+        message = std::move(self->priv->kept_error);
+    }
+    if (message && !self->priv->launcher->stopping()) {
+        gst_element_post_message(GST_ELEMENT(self), message.release());
+    }
+    push_eos(self);
+}
+
+static LauncherHooks launcher_hooks(GstSteamLaunchSrc* self) {
+    LauncherHooks hooks;
+    hooks.attempt.progress = [self](GstPtr<GstStructure> structure) {
+        GST_INFO_OBJECT(self, "%" GST_PTR_FORMAT, static_cast<void*>(structure.get()));
+        gst_element_post_message(GST_ELEMENT(self),
+                                 gst_message_new_element(GST_OBJECT(self), structure.release()));
+    };
+    hooks.attempt.planned = [self](const LaunchPlan& plan) {
+        std::lock_guard lock(self->priv->mutex);
+        self->priv->tags = make_launch_tags(plan);
+    };
+    hooks.attempt.start_capture = [self](const std::string& session) {
+        start_capture(self, session);
+    };
+    hooks.attempt.output = [self](const std::string& line) {
+        GST_DEBUG_OBJECT(self, "output: %s", line.c_str());
+    };
+    hooks.stop_capture = [self] { stop_capture(self); };
+    hooks.end_of_stream = [self] { push_eos(self); };
+    hooks.fail = [self](const Error& error, const std::string& debug) {
+        fail_launch(self, error, debug);
+    };
+    hooks.fail_capture = [self] { fail_capture(self); };
+    return hooks;
+}
+
+// What the inner source sends: on its streaming thread.
+
+static GstPadProbeReturn handle_buffer(GstSteamLaunchSrc* self, GstPad* pad, GstBuffer* buffer) {
+    auto* priv = self->priv;
+    GstPtr<GstTagList> tags;
+    bool first = false;
+    {
+        std::lock_guard lock(priv->mutex);
+        tags = std::move(priv->tags);
+        first = !std::exchange(priv->frame_seen, true);
+        if (GST_BUFFER_PTS_IS_VALID(buffer) && GST_BUFFER_DURATION_IS_VALID(buffer)) {
+            priv->stream_end = GST_BUFFER_PTS(buffer) + GST_BUFFER_DURATION(buffer);
+        }
+    }
+    if (tags) {
+        gst_pad_push_event(pad, gst_event_new_tag(tags.release()));
+    }
+    if (first) {
+        priv->launcher->notify_first_frame();
+    }
+    return GST_PAD_PROBE_OK;
+}
+
+static GstPadProbeReturn handle_inner_data(GstPad* pad, GstPadProbeInfo* info, gpointer data) {
+    // Called for each buffer and event of the inner source.
+    auto* self = GST_STEAM_LAUNCH_SRC(data);
+    auto* priv = self->priv;
+    if ((GST_PAD_PROBE_INFO_TYPE(info) & GST_PAD_PROBE_TYPE_BUFFER) != 0) {
+        return handle_buffer(self, pad, GST_PAD_PROBE_INFO_BUFFER(info));
+    }
+    if (GST_EVENT_TYPE(GST_PAD_PROBE_INFO_EVENT(info)) != GST_EVENT_EOS) {
+        return GST_PAD_PROBE_OK;
+    }
+    {
+        std::lock_guard lock(priv->mutex);
+        if (!priv->session_over && !priv->kept_error) {
+            return GST_PAD_PROBE_OK;  // num-buffers, or the application's
+        }
+    }
+    // Whether it is the end of the stream depends on on-exit.
+    priv->launcher->notify_capture_over();
+    return GST_PAD_PROBE_DROP;
+}
+
+static void gst_steam_launch_src_handle_message(GstBin* bin, GstMessage* message) {
+    auto* self = GST_STEAM_LAUNCH_SRC(bin);
+    auto* priv = self->priv;
+    if (GST_MESSAGE_SRC(message) == GST_OBJECT(priv->video)) {
+        if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_ERROR) {
+            // If the session has ended, that is what there is to say, and not here.
+            {
+                std::lock_guard lock(priv->mutex);
+                priv->kept_error.reset(message);
+            }
+            priv->launcher->notify_capture_over();
+            return;
+        }
+        if (gst_message_has_name(message, "stepscope-ended")) {
+            std::lock_guard lock(priv->mutex);
+            priv->session_over = true;
+        }
+    }
+    GST_BIN_CLASS(parent_class)->handle_message(bin, message);
+}
+
+static gboolean gst_steam_launch_src_send_event(GstElement* element, GstEvent* event) {
+    auto* self = GST_STEAM_LAUNCH_SRC(element);
+    // Without a capture nobody else would ever end the stream. Not from here: our parent's state is
+    // locked, and a sink without a picture waits for a change of it before it takes the end.
+    if (GST_EVENT_TYPE(event) == GST_EVENT_EOS && gst_element_is_locked_state(self->priv->video)) {
+        gst_event_unref(event);
+        self->priv->launcher->request_end_of_stream();
+        return TRUE;
+    }
+    return GST_ELEMENT_CLASS(parent_class)->send_event(element, event);
+}
+
+static bool start_launcher(GstSteamLaunchSrc* self) {
+    auto* priv = self->priv;
+    LaunchSettings settings;
+    {
+        std::lock_guard lock(priv->mutex);
+        settings = priv->properties.settings;
+        priv->offset = 0;
+        priv->stream_end = 0;
+    }
+    gint mode = 0;
+    g_object_get(priv->video, "mode", &mode, nullptr);
+    settings.lockstep = static_cast<CaptureMode>(mode) == CaptureMode::lockstep;
+    apply_caps(self, settings);
+    priv->launcher->start(settings);
+    return true;
+}
+
+static GstStateChangeReturn gst_steam_launch_src_change_state(GstElement* element,
+                                                              GstStateChange transition) {
+    auto* self = GST_STEAM_LAUNCH_SRC(element);
+    auto* priv = self->priv;
+    switch (transition) {
+        case GST_STATE_CHANGE_READY_TO_PAUSED:
+            start_launcher(self);
+            break;
+        case GST_STATE_CHANGE_PAUSED_TO_READY:
+            priv->launcher->request_stop();
+            break;
+        default:
+            break;
+    }
+    GstStateChangeReturn result =
+        GST_ELEMENT_CLASS(parent_class)->change_state(element, transition);
+    switch (transition) {
+        case GST_STATE_CHANGE_READY_TO_PAUSED:
+            if (result == GST_STATE_CHANGE_FAILURE) {
+                priv->launcher->stop();
+            }
+            [[fallthrough]];
+        case GST_STATE_CHANGE_PLAYING_TO_PAUSED:
+            // Nothing comes for a preroll, whether the inner source is there yet or not.
+            if (result == GST_STATE_CHANGE_SUCCESS && is_live(self)) {
+                result = GST_STATE_CHANGE_NO_PREROLL;
+            }
+            break;
+        case GST_STATE_CHANGE_PAUSED_TO_READY:
+            // The inner source lets go of the session before the session goes.
+            stop_capture(self);
+            priv->launcher->stop();
+            stop_capture(self);
+            break;
+        case GST_STATE_CHANGE_READY_TO_NULL:
+            gst_element_set_state(priv->video, GST_STATE_NULL);
+            break;
+        default:
+            break;
+    }
+    return result;
+}
+
+static void gst_steam_launch_src_set_property(GObject* object, guint id, const GValue* value,
+                                              GParamSpec* spec) {
+    auto* priv = GST_STEAM_LAUNCH_SRC(object)->priv;
+    if (const char* inner = passed_on_property(id)) {
+        g_object_set_property(G_OBJECT(priv->video), inner, value);
+        return;
+    }
+    std::lock_guard lock(priv->mutex);
+    if (!set_launch_property(priv->properties, id, value)) {
+        G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
+    }
+}
+
+static void gst_steam_launch_src_get_property(GObject* object, guint id, GValue* value,
+                                              GParamSpec* spec) {
+    auto* priv = GST_STEAM_LAUNCH_SRC(object)->priv;
+    if (const char* inner = passed_on_property(id)) {
+        g_object_get_property(G_OBJECT(priv->video), inner, value);
+        return;
+    }
+    std::lock_guard lock(priv->mutex);
+    if (!get_launch_property(priv->properties, id, value)) {
+        G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
+    }
+}
+
+static void gst_steam_launch_src_finalize(GObject* object) {
+    auto* self = GST_STEAM_LAUNCH_SRC(object);
+    delete self->priv;
+    G_OBJECT_CLASS(parent_class)->finalize(object);
+}
+
+static GstURIType uri_type(GType /*type*/) {
+    return GST_URI_SRC;
+}
+
+static const gchar* const* uri_protocols(GType /*type*/) {
+    static const gchar* const protocols[] = {"steam", nullptr};
+    return protocols;
+}
+
+static gchar* uri_get(GstURIHandler* handler) {
+    auto* priv = GST_STEAM_LAUNCH_SRC(handler)->priv;
+    std::lock_guard lock(priv->mutex);
+    return priv->uri.empty() ? nullptr : g_strdup(priv->uri.c_str());
+}
+
+static gboolean uri_set(GstURIHandler* handler, const gchar* uri, GError** error) {
+    auto* self = GST_STEAM_LAUNCH_SRC(handler);
+    auto* priv = self->priv;
+    if (GST_STATE(self) > GST_STATE_READY) {
+        g_set_error_literal(error, GST_URI_ERROR, GST_URI_ERROR_BAD_STATE,
+                            "the title can't be changed while it runs; go to READY first");
+        return FALSE;
+    }
+    auto parsed = parse_steam_uri(uri);
+    if (!parsed) {
+        g_set_error_literal(error, GST_URI_ERROR, GST_URI_ERROR_BAD_URI,
+                            parsed.error().message.c_str());
+        return FALSE;
+    }
+    std::lock_guard lock(priv->mutex);
+    priv->uri = uri;
+    priv->properties.settings.app_id = parsed->app_id;
+    priv->properties.settings.args = parsed->arguments;
+    return TRUE;
+}
+
+static void gst_steam_launch_src_uri_handler_init(gpointer interface, gpointer /*data*/) {
+    auto* handler = static_cast<GstURIHandlerInterface*>(interface);
+    handler->get_type = uri_type;
+    handler->get_protocols = uri_protocols;
+    handler->get_uri = uri_get;
+    handler->set_uri = uri_set;
+}
+
+static void gst_steam_launch_src_class_init(GstSteamLaunchSrcClass* klass) {
+    auto* object_class = G_OBJECT_CLASS(klass);
+    auto* element_class = GST_ELEMENT_CLASS(klass);
+    auto* bin_class = GST_BIN_CLASS(klass);
+
+    object_class->finalize = gst_steam_launch_src_finalize;
+    object_class->set_property = gst_steam_launch_src_set_property;
+    object_class->get_property = gst_steam_launch_src_get_property;
+    install_launch_properties(object_class);
+    register_launch_tags();
+
+    GstPtr<GstCaps> caps = picture_template_caps();
+    gst_element_class_add_pad_template(
+        element_class, gst_pad_template_new("video", GST_PAD_SRC, GST_PAD_ALWAYS, caps.get()));
+    gst_element_class_set_static_metadata(
+        element_class, "Steam title source", "Source/Video",
+        "Starts a Steam title, or any command, in a Stepscope session and captures it",
+        "Stepscope developers");
+
+    element_class->change_state = GST_DEBUG_FUNCPTR(gst_steam_launch_src_change_state);
+    element_class->send_event = GST_DEBUG_FUNCPTR(gst_steam_launch_src_send_event);
+    bin_class->handle_message = GST_DEBUG_FUNCPTR(gst_steam_launch_src_handle_message);
+}
+
+static void gst_steam_launch_src_init(GstSteamLaunchSrc* self) {
+    auto* priv = self->priv = new GstSteamLaunchSrcPrivate();
+    priv->launcher = std::make_unique<TitleLauncher>(launcher_hooks(self));
+    priv->video = static_cast<GstElement*>(
+        g_object_new(GST_TYPE_WL_SCREENCOPY_SRC, "name", "video-source", nullptr));
+    gst_bin_add(GST_BIN(self), priv->video);
+    // Until there is a session, the bin's changes of state are none of the inner source's.
+    gst_element_set_locked_state(priv->video, TRUE);
+    GstPtr<GstPad> inner(gst_element_get_static_pad(priv->video, "src"));
+    gst_pad_add_probe(inner.get(),
+                      static_cast<GstPadProbeType>(GST_PAD_PROBE_TYPE_BUFFER |
+                                                   GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM),
+                      handle_inner_data, self, nullptr);
+    GstPadTemplate* pad_template =
+        gst_element_class_get_pad_template(GST_ELEMENT_GET_CLASS(self), "video");
+    priv->pad = gst_ghost_pad_new_from_template("video", inner.get(), pad_template);
+    gst_element_add_pad(GST_ELEMENT(self), priv->pad);
+}
