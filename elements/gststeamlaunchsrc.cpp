@@ -34,6 +34,8 @@
 #include "gst/gst_ptr.hpp"
 #include "gst/picture_caps.hpp"
 #include "gstwlscreencopysrc.h"
+#include "launch_pads.hpp"
+#include "launch_sources.hpp"
 #include "launch_tags.hpp"
 #include "screencopy_properties.hpp"
 #include "steam_launch_properties.hpp"
@@ -58,8 +60,10 @@ struct GstSteamLaunchSrcPrivate {
     GstClockTime stream_end = 0;    // the end of the last buffer, without the offset
     bool frame_seen = false;
 
-    GstElement* video = nullptr;  // the bin's
-    GstPad* pad = nullptr;        // the ghost pad, the bin's
+    GstPad* pad = nullptr;        // "video", a ghost pad, the bin's
+    GstPad* sound = nullptr;      // "audio", likewise; may be null
+    GstElement* video = nullptr;  // wlscreencopysrc, the sources'
+    std::unique_ptr<LaunchSources> sources;
     std::unique_ptr<TitleLauncher> launcher;
 };
 
@@ -91,58 +95,24 @@ static bool is_live(GstSteamLaunchSrc* self) {
     return static_cast<CaptureMode>(mode) == CaptureMode::live || start_paused;
 }
 
-/** What downstream has fixed is what the session should be like from its start. */
-static void apply_caps(GstSteamLaunchSrc* self, LaunchSettings& settings) {
-    GstPtr<GstCaps> all(picture_template_caps());
-    GstPtr<GstCaps> caps(gst_pad_peer_query_caps(self->priv->pad, all.get()));
-    if (!caps || gst_caps_is_any(caps.get()) || gst_caps_is_empty(caps.get())) {
-        return;
-    }
-    const GstStructure* first = gst_caps_get_structure(caps.get(), 0);
-    gint width = 0;
-    gint height = 0;
-    gint numerator = 0;
-    gint denominator = 1;
-    if (gst_structure_get_int(first, "width", &width) && width > 0) {
-        settings.width = static_cast<uint32_t>(width);
-    }
-    if (gst_structure_get_int(first, "height", &height) && height > 0) {
-        settings.height = static_cast<uint32_t>(height);
-    }
-    constexpr gint kFastest = 1000;
-    if (gst_structure_get_fraction(first, "framerate", &numerator, &denominator) && numerator > 0 &&
-        denominator > 0 && numerator / denominator <= kFastest) {
-        settings.refresh = {static_cast<uint32_t>(numerator), static_cast<uint32_t>(denominator)};
-    }
+static GstPtr<GstPad> sound_pad(GstSteamLaunchSrc* self) {
+    std::lock_guard lock(self->priv->mutex);
+    return GstPtr<GstPad>(self->priv->sound != nullptr ? GST_PAD(gst_object_ref(self->priv->sound))
+                                                       : nullptr);
 }
 
-/** A pad that never had data needs a beginning before its end. */
-static void push_eos(GstSteamLaunchSrc* self) {
-    auto* priv = self->priv;
-    GstEvent* started = gst_pad_get_sticky_event(priv->pad, GST_EVENT_STREAM_START, 0);
-    if (started != nullptr) {
-        gst_event_unref(started);
-    } else {
-        GstPtr<char> id(gst_pad_create_stream_id(priv->pad, GST_ELEMENT(self), nullptr));
-        GstEvent* start = gst_event_new_stream_start(id.get());
-        gst_event_set_group_id(start, gst_util_group_id_next());
-        gst_pad_push_event(priv->pad, start);
+static void end_stream(GstSteamLaunchSrc* self) {
+    push_eos(GST_ELEMENT(self), self->priv->pad);
+    if (GstPtr<GstPad> sound = sound_pad(self)) {
+        push_eos(GST_ELEMENT(self), sound.get());
     }
-    GstEvent* segment = gst_pad_get_sticky_event(priv->pad, GST_EVENT_SEGMENT, 0);
-    if (segment != nullptr) {
-        gst_event_unref(segment);
-    } else {
-        GstSegment plain;
-        gst_segment_init(&plain, GST_FORMAT_TIME);
-        gst_pad_push_event(priv->pad, gst_event_new_segment(&plain));
-    }
-    gst_pad_push_event(priv->pad, gst_event_new_eos());
 }
 
 // The launcher's hooks: on its thread.
 
 static void start_capture(GstSteamLaunchSrc* self, const std::string& session) {
     auto* priv = self->priv;
+    CaptureBy capture = CaptureBy::pull;
     {
         std::lock_guard lock(priv->mutex);
         priv->session_over = false;
@@ -150,29 +120,15 @@ static void start_capture(GstSteamLaunchSrc* self, const std::string& session) {
         priv->frame_seen = false;
         priv->offset += static_cast<GstClockTimeDiff>(priv->stream_end);
         priv->stream_end = 0;
+        capture = priv->properties.capture;
         if (!is_live(self)) {
             GstPtr<GstPad> inner(gst_element_get_static_pad(priv->video, "src"));
             gst_pad_set_offset(inner.get(), priv->offset);
         }
     }
-    if (priv->launcher->stopping()) {
-        return;
+    if (!priv->launcher->stopping()) {
+        priv->sources->start(session, capture);
     }
-    g_object_set(priv->video, "session", session.c_str(), nullptr);
-    // The bin did so only for children that took part in its own change of state.
-    gst_element_set_base_time(priv->video, gst_element_get_base_time(GST_ELEMENT(self)));
-    gst_element_set_start_time(priv->video, gst_element_get_start_time(GST_ELEMENT(self)));
-    gst_element_set_locked_state(priv->video, FALSE);
-    // An error of it is on the bus or kept back.
-    gst_element_sync_state_with_parent(priv->video);
-}
-
-static void stop_capture(GstSteamLaunchSrc* self) {
-    auto* priv = self->priv;
-    // Locked first: a change of the bin's state must not wait for this one, which may have to wait
-    // until downstream takes its last buffer.
-    gst_element_set_locked_state(priv->video, TRUE);
-    gst_element_set_state(priv->video, GST_STATE_READY);
 }
 
 static void fail_launch(GstSteamLaunchSrc* self, const Error& error, const std::string& debug) {
@@ -180,7 +136,7 @@ static void fail_launch(GstSteamLaunchSrc* self, const Error& error, const std::
         return;
     }
     post_error(GST_ELEMENT(self), error, debug);
-    push_eos(self);
+    end_stream(self);
 }
 
 static void fail_capture(GstSteamLaunchSrc* self) {
@@ -190,9 +146,13 @@ static void fail_capture(GstSteamLaunchSrc* self) {
         message = std::move(self->priv->kept_error);
     }
     if (message && !self->priv->launcher->stopping()) {
-        gst_element_post_message(GST_ELEMENT(self), message.release());
+        if (GST_MESSAGE_SRC(message.get()) == GST_OBJECT(self->priv->video)) {
+            gst_element_post_message(GST_ELEMENT(self), message.release());
+        } else {
+            post_error(GST_ELEMENT(self), LaunchSources::explain(message.get()));
+        }
     }
-    push_eos(self);
+    end_stream(self);
 }
 
 static LauncherHooks launcher_hooks(GstSteamLaunchSrc* self) {
@@ -212,8 +172,8 @@ static LauncherHooks launcher_hooks(GstSteamLaunchSrc* self) {
     hooks.attempt.output = [self](const std::string& line) {
         GST_DEBUG_OBJECT(self, "output: %s", line.c_str());
     };
-    hooks.stop_capture = [self] { stop_capture(self); };
-    hooks.end_of_stream = [self] { push_eos(self); };
+    hooks.stop_capture = [self] { self->priv->sources->stop(); };
+    hooks.end_of_stream = [self] { end_stream(self); };
     hooks.fail = [self](const Error& error, const std::string& debug) {
         fail_launch(self, error, debug);
     };
@@ -256,7 +216,11 @@ static GstPadProbeReturn handle_inner_data(GstPad* pad, GstPadProbeInfo* info, g
     }
     {
         std::lock_guard lock(priv->mutex);
-        if (!priv->session_over && !priv->kept_error) {
+        // PipeWire's source has no other word for a node that went away.
+        gint wanted = -1;
+        g_object_get(priv->video, "num-buffers", &wanted, nullptr);
+        const bool gone = priv->properties.capture == CaptureBy::push && wanted < 0;
+        if (!priv->session_over && !priv->kept_error && !gone) {
             return GST_PAD_PROBE_OK;  // num-buffers, or the application's
         }
     }
@@ -265,10 +229,24 @@ static GstPadProbeReturn handle_inner_data(GstPad* pad, GstPadProbeInfo* info, g
     return GST_PAD_PROBE_DROP;
 }
 
+/** Watches what leaves a source of pictures, once. */
+static void follow(GstSteamLaunchSrc* self, GstPad* pad) {
+    static const GQuark kFollowed = g_quark_from_static_string("stepscope-followed");
+    if (g_object_get_qdata(G_OBJECT(pad), kFollowed) != nullptr) {
+        return;
+    }
+    g_object_set_qdata(G_OBJECT(pad), kFollowed, self);
+    gst_pad_add_probe(pad,
+                      static_cast<GstPadProbeType>(GST_PAD_PROBE_TYPE_BUFFER |
+                                                   GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM),
+                      handle_inner_data, self, nullptr);
+}
+
 static void gst_steam_launch_src_handle_message(GstBin* bin, GstMessage* message) {
     auto* self = GST_STEAM_LAUNCH_SRC(bin);
     auto* priv = self->priv;
-    if (GST_MESSAGE_SRC(message) == GST_OBJECT(priv->video)) {
+    // Also of what is inside the sources.
+    if (GST_MESSAGE_SRC(message) != GST_OBJECT(self)) {
         if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_ERROR) {
             // If the session has ended, that is what there is to say, and not here.
             {
@@ -290,7 +268,7 @@ static gboolean gst_steam_launch_src_send_event(GstElement* element, GstEvent* e
     auto* self = GST_STEAM_LAUNCH_SRC(element);
     // Without a capture nobody else would ever end the stream. Not from here: our parent's state is
     // locked, and a sink without a picture waits for a change of it before it takes the end.
-    if (GST_EVENT_TYPE(event) == GST_EVENT_EOS && gst_element_is_locked_state(self->priv->video)) {
+    if (GST_EVENT_TYPE(event) == GST_EVENT_EOS && !self->priv->sources->started()) {
         gst_event_unref(event);
         self->priv->launcher->request_end_of_stream();
         return TRUE;
@@ -298,21 +276,36 @@ static gboolean gst_steam_launch_src_send_event(GstElement* element, GstEvent* e
     return GST_ELEMENT_CLASS(parent_class)->send_event(element, event);
 }
 
-static bool start_launcher(GstSteamLaunchSrc* self) {
+static Result<void> start_launcher(GstSteamLaunchSrc* self) {
     auto* priv = self->priv;
     LaunchSettings settings;
+    CaptureBy capture = CaptureBy::pull;
     {
         std::lock_guard lock(priv->mutex);
         settings = priv->properties.settings;
+        capture = priv->properties.capture;
         priv->offset = 0;
         priv->stream_end = 0;
     }
     gint mode = 0;
     g_object_get(priv->video, "mode", &mode, nullptr);
     settings.lockstep = static_cast<CaptureMode>(mode) == CaptureMode::lockstep;
-    apply_caps(self, settings);
+    settings.sound = priv->sources->has_sound();
+    settings.pipewire = capture == CaptureBy::push || settings.sound;
+    if (settings.lockstep && settings.pipewire) {
+        return fail(Fault::usage,
+                    "mode=lockstep can be with capture=pull and without the audio pad only: "
+                    "PipeWire's time does not stand still");
+    }
+    auto pad = priv->sources->video_pad(capture);
+    if (!pad) {
+        return std::unexpected(pad.error());
+    }
+    follow(self, pad->get());
+    gst_ghost_pad_set_target(GST_GHOST_PAD(priv->pad), pad->get());
+    apply_peer_caps(priv->pad, settings);
     priv->launcher->start(settings);
-    return true;
+    return {};
 }
 
 static GstStateChangeReturn gst_steam_launch_src_change_state(GstElement* element,
@@ -321,7 +314,10 @@ static GstStateChangeReturn gst_steam_launch_src_change_state(GstElement* elemen
     auto* priv = self->priv;
     switch (transition) {
         case GST_STATE_CHANGE_READY_TO_PAUSED:
-            start_launcher(self);
+            if (auto started = start_launcher(self); !started) {
+                post_error(element, started.error());
+                return GST_STATE_CHANGE_FAILURE;
+            }
             break;
         case GST_STATE_CHANGE_PAUSED_TO_READY:
             priv->launcher->request_stop();
@@ -345,17 +341,50 @@ static GstStateChangeReturn gst_steam_launch_src_change_state(GstElement* elemen
             break;
         case GST_STATE_CHANGE_PAUSED_TO_READY:
             // The inner source lets go of the session before the session goes.
-            stop_capture(self);
+            priv->sources->stop();
             priv->launcher->stop();
-            stop_capture(self);
+            priv->sources->stop();
             break;
         case GST_STATE_CHANGE_READY_TO_NULL:
-            gst_element_set_state(priv->video, GST_STATE_NULL);
+            priv->sources->close();
             break;
         default:
             break;
     }
     return result;
+}
+
+static GstPad* gst_steam_launch_src_request_new_pad(GstElement* element,
+                                                    GstPadTemplate* pad_template,
+                                                    const gchar* /*name*/,
+                                                    const GstCaps* /*caps*/) {
+    auto* self = GST_STEAM_LAUNCH_SRC(element);
+    auto* priv = self->priv;
+    if (GST_STATE(element) > GST_STATE_READY) {
+        post_error(element,
+                   {Fault::usage, "the audio pad can be requested in NULL and READY only"});
+        return nullptr;
+    }
+    auto inner = priv->sources->add_sound();
+    if (!inner) {
+        post_error(element, inner.error());
+        return nullptr;
+    }
+    GstPad* pad = gst_ghost_pad_new_from_template("audio", inner->get(), pad_template);
+    gst_element_add_pad(element, pad);
+    std::lock_guard lock(priv->mutex);
+    priv->sound = pad;
+    return pad;
+}
+
+static void gst_steam_launch_src_release_pad(GstElement* element, GstPad* pad) {
+    auto* priv = GST_STEAM_LAUNCH_SRC(element)->priv;
+    {
+        std::lock_guard lock(priv->mutex);
+        priv->sound = nullptr;
+    }
+    gst_element_remove_pad(element, pad);
+    priv->sources->remove_sound();
 }
 
 static void gst_steam_launch_src_set_property(GObject* object, guint id, const GValue* value,
@@ -448,12 +477,17 @@ static void gst_steam_launch_src_class_init(GstSteamLaunchSrcClass* klass) {
     GstPtr<GstCaps> caps = picture_template_caps();
     gst_element_class_add_pad_template(
         element_class, gst_pad_template_new("video", GST_PAD_SRC, GST_PAD_ALWAYS, caps.get()));
+    GstPtr<GstCaps> sound(gst_caps_new_empty_simple("audio/x-raw"));
+    gst_element_class_add_pad_template(
+        element_class, gst_pad_template_new("audio", GST_PAD_SRC, GST_PAD_REQUEST, sound.get()));
     gst_element_class_set_static_metadata(
         element_class, "Steam title source", "Source/Video",
         "Starts a Steam title, or any command, in a Stepscope session and captures it",
         "Stepscope developers");
 
     element_class->change_state = GST_DEBUG_FUNCPTR(gst_steam_launch_src_change_state);
+    element_class->request_new_pad = GST_DEBUG_FUNCPTR(gst_steam_launch_src_request_new_pad);
+    element_class->release_pad = GST_DEBUG_FUNCPTR(gst_steam_launch_src_release_pad);
     element_class->send_event = GST_DEBUG_FUNCPTR(gst_steam_launch_src_send_event);
     bin_class->handle_message = GST_DEBUG_FUNCPTR(gst_steam_launch_src_handle_message);
 }
@@ -461,16 +495,10 @@ static void gst_steam_launch_src_class_init(GstSteamLaunchSrcClass* klass) {
 static void gst_steam_launch_src_init(GstSteamLaunchSrc* self) {
     auto* priv = self->priv = new GstSteamLaunchSrcPrivate();
     priv->launcher = std::make_unique<TitleLauncher>(launcher_hooks(self));
-    priv->video = static_cast<GstElement*>(
-        g_object_new(GST_TYPE_WL_SCREENCOPY_SRC, "name", "video-source", nullptr));
-    gst_bin_add(GST_BIN(self), priv->video);
-    // Until there is a session, the bin's changes of state are none of the inner source's.
-    gst_element_set_locked_state(priv->video, TRUE);
+    priv->sources = std::make_unique<LaunchSources>(GST_BIN(self));
+    priv->video = priv->sources->video();
     GstPtr<GstPad> inner(gst_element_get_static_pad(priv->video, "src"));
-    gst_pad_add_probe(inner.get(),
-                      static_cast<GstPadProbeType>(GST_PAD_PROBE_TYPE_BUFFER |
-                                                   GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM),
-                      handle_inner_data, self, nullptr);
+    follow(self, inner.get());
     GstPadTemplate* pad_template =
         gst_element_class_get_pad_template(GST_ELEMENT_GET_CLASS(self), "video");
     priv->pad = gst_ghost_pad_new_from_template("video", inner.get(), pad_template);

@@ -8,8 +8,8 @@
 #include <format>
 #include <nlohmann/json.hpp>
 
-#include "overlay.hpp"
 #include "pidfd.hpp"
+#include "session_command.hpp"
 #include "steam/unicode.hpp"
 
 namespace stepscope {
@@ -90,47 +90,29 @@ Result<void> LaunchAttempt::start() {
         report(std::move(found));
     }
     hooks_.planned(plan_);
-    auto program = find_session_program(settings_.program);
-    if (!program) {
-        return std::unexpected(program.error());
-    }
-    SessionCommand command{.program = *program,
-                           .game = plan_.launch.words,
-                           .working_directory = plan_.launch.working_directory,
-                           .environment = plan_.launch.environment,
-                           .log_file = settings_.log_file};
-    if (settings_.strip_overlay) {
-        if (auto stripped = strip_overlay(command, plan_); !stripped) {
-            return stripped;
-        }
-    }
     session_name_ = settings_.session.empty()
                         ? std::format("launch-{}-{}", ::getpid(), ++session_count)
                         : settings_.session;
-    command.options = {
-        "-W", std::to_string(settings_.width), "-H",        std::to_string(settings_.height),
-        "-r", to_string(settings_.refresh),    "--session", session_name_};
-    if (settings_.lockstep) {
-        command.options.emplace_back("--lockstep");
-    }
-    if (plan_.by_client()) {
-        command.options.emplace_back("--until-empty");
+    auto command = make_session_command(settings_, plan_, session_name_);
+    if (!command) {
+        return std::unexpected(command.error());
     }
     auto session = SessionProcess::start(
-        command, {.ready =
-                      [this](const std::string& name) {
-                          session_name_ = name;
-                          auto ready = stage("session-ready");
-                          gst_structure_set(ready.get(), "session", G_TYPE_STRING, name.c_str(),
-                                            nullptr);
-                          report(std::move(ready));
-                          // In lock-step nothing happens until somebody takes steps.
-                          if (settings_.lockstep) {
-                              capture();
-                          }
-                      },
-                  .event = [this](const nlohmann::json& event) { handle_event(event); },
-                  .output = [this](const std::string& line) { hooks_.output(line); }});
+        *command, {.ready =
+                       [this](const std::string& name) {
+                           session_name_ = name;
+                           ready_ = true;
+                           auto ready = stage("session-ready");
+                           gst_structure_set(ready.get(), "session", G_TYPE_STRING, name.c_str(),
+                                             nullptr);
+                           report(std::move(ready));
+                           // In lock-step nothing happens until somebody takes steps.
+                           if (settings_.lockstep) {
+                               capture();
+                           }
+                       },
+                   .event = [this](const nlohmann::json& event) { handle_event(event); },
+                   .output = [this](const std::string& line) { hooks_.output(line); }});
     if (!session) {
         return std::unexpected(session.error());
     }
@@ -453,8 +435,8 @@ std::string LaunchAttempt::output_end() const {
     std::string text;
     size_t lines = 0;
     for (auto line = tail.rbegin(); line != tail.rend() && lines < kLines; ++line) {
-        // The compositor repeats what we say better.
-        if (!line->empty() && !line->starts_with("stepscope: ")) {
+        // Once it works, what the compositor says we say better.
+        if (!line->empty() && !(ready_ && line->starts_with("stepscope: "))) {
             const std::string shown = steam::printable(*line);
             text = text.empty() ? shown : shown + " | " + text;
             ++lines;

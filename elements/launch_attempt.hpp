@@ -110,6 +110,7 @@ private:
     bool updating_ = false;
     uint64_t downloaded_ = 0;
     bool window_seen_ = false;  // the title's
+    bool ready_ = false;
     bool captured_ = false;
     bool frame_seen_ = false;
     std::optional<ProcessEnd> command_end_;

@@ -32,6 +32,8 @@ struct LaunchSettings {
     uint32_t height = 720;
     RefreshRate refresh{60, 1};
     bool lockstep = false;
+    bool pipewire = false;  // pictures or sound leave by PipeWire
+    bool sound = false;
     OnExit on_exit = OnExit::eos;
     uint32_t timeout_ms = 60'000;  // 0: none
     std::string log_file;

@@ -17,6 +17,7 @@
 #include <nlohmann/json.hpp>
 
 #include "pidfd.hpp"
+#include "process_tree.hpp"
 
 namespace stepscope {
 namespace {
@@ -27,7 +28,7 @@ using Json = nlohmann::json;
 constexpr size_t kTailLines = 20;
 constexpr size_t kMaxLine = 4096;
 /** The reaper gives the game 0.3 s once the compositor is gone. */
-constexpr int kReaperWaitMs = 2000;
+constexpr int kHelperWaitMs = 2000;
 
 // Where the session finds its ends of our pipes.
 constexpr int kReadyFd = 3;
@@ -246,13 +247,17 @@ SessionProcess::~SessionProcess() {
         return;
     }
     if (!ended_) {
+        remember_helpers();
         ::kill(pid_, SIGKILL);
         ::waitpid(pid_, nullptr, 0);
     }
-    // What is left of the game ends by the reaper, which must be gone before we say that all is.
-    pollfd polled{reaper_pidfd_.get(), POLLIN, 0};
-    if (reaper_pidfd_ && ::poll(&polled, 1, kReaperWaitMs) == 0) {
-        ::kill(reaper_, SIGKILL);
+    // What is left of the game ends by the reaper; that and the X server end on their own when the
+    // compositor has, and must be gone before we say that all is.
+    for (const auto& [pid, pidfd] : helpers_) {
+        pollfd polled{pidfd.get(), POLLIN, 0};
+        if (pidfd && ::poll(&polled, 1, kHelperWaitMs) == 0) {
+            ::kill(pid, SIGKILL);
+        }
     }
 }
 
@@ -337,7 +342,9 @@ void SessionProcess::handle_event(const std::string& line) {
     }
     if (event.value("event", "") == "started") {
         reaper_ = event.value("reaper", 0);
-        reaper_pidfd_ = open_pidfd(reaper_);
+        remember_helpers();
+    } else if (event.value("event", "") == "window" && !std::exchange(window_seen_, true)) {
+        remember_helpers();
     }
     hooks_.event(event);
 }
@@ -354,8 +361,20 @@ void SessionProcess::handle_output(const std::string& line) {
     hooks_.output(line);
 }
 
+/** Children of the compositor; the game's processes are the reaper's. */
+void SessionProcess::remember_helpers() {
+    for (const GameProcessInfo& process : processes_below(pid_)) {
+        const bool known = std::ranges::contains(helpers_, process.pid,
+                                                 [](const auto& helper) { return helper.first; });
+        if (process.parent == pid_ && !known) {
+            helpers_.emplace_back(process.pid, open_pidfd(process.pid));
+        }
+    }
+}
+
 void SessionProcess::terminate() {
     if (!ended_) {
+        remember_helpers();
         ::kill(pid_, SIGTERM);
     }
 }

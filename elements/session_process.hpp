@@ -87,12 +87,14 @@ private:
     void handle_event(const std::string& line);
     void handle_output(const std::string& line);
     void reap();
+    void remember_helpers();
 
     Hooks hooks_;
     pid_t pid_ = 0;
     UniqueFd pidfd_;
     pid_t reaper_ = 0;
-    UniqueFd reaper_pidfd_;
+    std::vector<std::pair<pid_t, UniqueFd>> helpers_;  // the reaper, the X server
+    bool window_seen_ = false;
     UniqueFd ready_;
     UniqueFd events_;
     UniqueFd output_;

@@ -22,6 +22,7 @@ enum {
     PROP_ON_EXIT,
     PROP_LOG_FILE,
     PROP_STRIP_OVERLAY,
+    PROP_SANDBOX,
     PROP_SESSION,
     PROP_STEPSCOPE,
     PROP_FIRST_PASSED_ON,
@@ -105,6 +106,12 @@ GType capture_type() {
              * Since: 0.1
              */
             {static_cast<int>(CaptureBy::pull), "From the compositor, by wlscreencopysrc", "pull"},
+            /**
+             * GstSteamLaunchSrcCapture::push:
+             *
+             * Since: 0.1
+             */
+            {static_cast<int>(CaptureBy::push), "By PipeWire, by pipewiresrc", "push"},
             {0, nullptr, nullptr},
         };
         return g_enum_register_static("GstSteamLaunchSrcCapture", values);
@@ -285,6 +292,20 @@ void install_session(GObjectClass* object_class) {
                    "File to append the output of title, client and compositor to (unset = none; "
                    "GST_DEBUG=steamlaunchsrc:5 shows it)");
     /**
+     * GstSteamLaunchSrc:sandbox:
+     *
+     * Shut the title or command in by bubblewrap: the system is read-only, home and /tmp are empty
+     * and forgotten, no other process and no other session is seen. The network stays. Not with a
+     * Steam client inside, and not in lock-step.
+     *
+     * Since: 0.1
+     */
+    g_object_class_install_property(
+        object_class, PROP_SANDBOX,
+        g_param_spec_boolean("sandbox", "Sandbox",
+                             "Shut it in by bubblewrap, without the user's files and processes",
+                             FALSE, kReady));
+    /**
      * GstSteamLaunchSrc:session:
      *
      * Name of the session that is started; other consumers find it by this. Unset: a name of its
@@ -409,6 +430,9 @@ bool set_launch_property(LaunchProperties& properties, guint id, const GValue* v
         case PROP_STRIP_OVERLAY:
             settings.strip_overlay = g_value_get_boolean(value) != FALSE;
             return true;
+        case PROP_SANDBOX:
+            settings.sandbox = g_value_get_boolean(value) != FALSE;
+            return true;
         default:
             return false;
     }
@@ -444,6 +468,9 @@ bool get_launch_property(const LaunchProperties& properties, guint id, GValue* v
             return true;
         case PROP_STRIP_OVERLAY:
             g_value_set_boolean(value, settings.strip_overlay);
+            return true;
+        case PROP_SANDBOX:
+            g_value_set_boolean(value, settings.sandbox);
             return true;
         default:
             return false;

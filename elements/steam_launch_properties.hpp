@@ -4,11 +4,9 @@
 #include <gst/gst.h>
 
 #include "launch_plan.hpp"
+#include "launch_sources.hpp"
 
 namespace stepscope {
-
-/** How pictures leave the session. */
-enum class CaptureBy { pull, push };
 
 /** Properties of steamlaunchsrc that it keeps itself. */
 struct LaunchProperties {

@@ -13,6 +13,8 @@ namespace {
 constexpr uint32_t kOldestMagic = 0x07564427;
 constexpr uint32_t kWithBinaryHash = 0x07564428;
 constexpr uint32_t kWithKeyTable = 0x07564429;
+/** Steam has some ten thousand. */
+constexpr uint64_t kMaxKeys = uint64_t{1} << 20;
 constexpr size_t kMaxFile = size_t{512} << 20;
 
 /** Of what comes before a section's entries: state, time, token, SHA-1, change number. */
@@ -74,7 +76,7 @@ Result<std::vector<std::string_view>> read_key_table(std::string_view file, uint
     Reader table(file.substr(offset));
     const auto count = table.number(4);
     // Each key has a zero byte at least.
-    if (!count || *count > file.size() - offset) {
+    if (!count || *count > std::min<uint64_t>(file.size() - offset, kMaxKeys)) {
         return cut(offset, "a table of keys");
     }
     std::vector<std::string_view> keys;

@@ -4,6 +4,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from support import steam
 from support.pipeline import SINK, Gst, GstVideo, Pipeline, PipelineError, errors_of
+from support.pipewire import Daemon
 from support.processes import WATCHDOG, descriptors, is_alive, of_environment, wait_until
 from support.steam import DOOM, HALF_LIFE, PORTAL, UPDATE, SteamHome
 
@@ -582,3 +584,72 @@ def test_the_device_monitor_lists_titles(library):
     source = devices["Portal 2 (620)"].create_element()
     assert source.get_factory().get_name() == "steamlaunchsrc"
     assert source.get_property("app-id") == PORTAL
+
+
+# PipeWire: pictures that are pushed, and sound.
+
+
+def test_pictures_pushed_by_pipewire(game):
+    command, report = game("wayland", "--rate", 60)
+    with Daemon(), Launch(quoted(command) + " capture=push num-buffers=30",
+                          "fakesink name=sink") as launch:
+        launch.wait_eos()
+        assert launch.stages()[-1] == "first-frame"
+    assert report.events("start")
+
+
+@pytest.mark.parametrize("on_exit", ["eos", "restart"])
+def test_a_pushed_game_is_killed(game, on_exit):
+    command, report = game("wayland", "--rate", 60)
+    with Daemon(), Launch(quoted(command) + f" capture=push on-exit={on_exit}") as launch:
+        launch.numbered()
+        os.kill(report.pid, signal.SIGKILL)
+        if on_exit == "eos":
+            launch.drain(SOON)
+        else:
+            launch.stage("first-frame", attempt=2)
+
+
+def test_pushed_without_a_daemon(game):
+    command, _ = game("wayland", "--rate", 60)
+    error = error_of("capture=push", "command=" + shlex.join(map(str, command)), "timeout=3000")
+    assert "PipeWire" in error or "pipewire" in error
+
+
+def test_lockstep_is_not_pushed():
+    assert "capture=pull" in error_of("command=true", "mode=lockstep", "capture=push")
+
+
+def bubblewrap_works() -> bool:
+    return bool(shutil.which("bwrap")) and subprocess.run(
+        ["bwrap", "--dev-bind", "/", "/", "--unshare-pid", "--proc", "/proc", "true"],
+        capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not bubblewrap_works(), reason="bubblewrap does not work here")
+def test_the_sandbox(game, backend, runtime, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    secret = tmp_path / "secret"
+    secret.write_text("")
+    command, _ = game(backend, "--rate", 60)
+    command = command[:command.index("--report")] + ["--rate", "60"]
+    probe = (f'for path in {secret} {runtime}/stepscope/*/control /proc/{os.getpid()}; do '
+             'test -e "$path" && echo "sees $path"; done; '
+             f'touch {tmp_path}/written /usr/written; exec "$@"')
+    log = tmp_path / "log"
+    with Launch(quoted(["sh", "-c", probe, "sh", *command]) +
+                f" sandbox=true log-file={log}"
+                f" working-directory={Path(shutil.which(command[0])).parent}") as launch:
+        launch.numbered()
+    text = log.read_text()
+    assert "sees" not in text
+    assert not (tmp_path / "written").exists()
+    assert "/usr/written" in text and not Path("/usr/written").exists()
+
+
+def test_a_session_name_that_is_taken(game):
+    command, _ = game("wayland", "--rate", 60)
+    with Launch(quoted(command) + " session=mine") as launch:
+        launch.numbered()
+        error = error_of("command=sleep 9", "session=mine")
+        assert "mine" in error and "--session" in error
