@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "fence_source.hpp"
 
-#include <gst/allocators/gstdmabuf.h>
 #include <unistd.h>
 
 #include <format>
 #include <thread>
 #include <utility>
 
-#include "base/dmabuf.hpp"
+#include "base/sync_file.hpp"
 #include "frame_timing.hpp"
 #include "gst/element_error.hpp"
 #include "stream_caps.hpp"
@@ -343,7 +342,8 @@ Result<GstFlowReturn> FenceSource::make_buffer(const wire::Frame& frame, UniqueF
                  .step = frame.step,
                  .virtual_time_ns = frame.virtual_time},
         .slot = slot->second,
-        .memories = slot->second->acquire(static_cast<uint32_t>(frame.frame))};
+        .memories = slot->second->acquire(static_cast<uint32_t>(frame.frame)),
+        .fence = GstPtr<GstStepscopeFence>(gst_stepscope_fence_ref(fence))};
     stats_.dropped += frame.dropped;
     if (!agreed_ && !gst_base_src_negotiate(element_)) {
         return flushing_ ? GST_FLOW_FLUSHING : GST_FLOW_NOT_NEGOTIATED;
@@ -368,7 +368,6 @@ Result<GstFlowReturn> FenceSource::make_buffer(const wire::Frame& frame, UniqueF
         ++stats_.copied;
     } else {
         made = wrap_frame(captured);
-        gst_buffer_add_stepscope_fence_meta(made.get(), fence);
     }
     stamp(made.get(), frame);
     ++stats_.frames;
@@ -381,17 +380,7 @@ Result<void> FenceSource::honour_fence(GstStepscopeFence* fence, const CapturedF
     if (gst_stepscope_fence_is_ready(fence) || (peer_knows_fences_ && !copier_)) {
         return {};
     }
-    bool inside = !frame.memories.empty();
-    for (const GstPtr<GstMemory>& memory : frame.memories) {
-        inside = inside && gst_is_dmabuf_memory(memory.get());
-        if (!inside) {
-            break;
-        }
-        auto dmabuf = DmaBuf::adopt(UniqueFd::duplicate(gst_dmabuf_memory_get_fd(memory.get())));
-        auto own = SyncFile::adopt(UniqueFd(gst_stepscope_fence_dup_acquire_fd(fence, nullptr)));
-        inside = dmabuf && own && dmabuf->import_sync_file(*own, BufferAccess::write).has_value();
-    }
-    if (!inside && !gst_stepscope_fence_wait(fence, kFenceTimeout, nullptr, nullptr)) {
+    if (!import_fence(frame) && !gst_stepscope_fence_wait(fence, kFenceTimeout, nullptr, nullptr)) {
         return fail(Fault::gone, "the fence of a frame did not signal for 10 s");
     }
     return {};

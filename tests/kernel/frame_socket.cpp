@@ -211,12 +211,21 @@ TEST_CASE("fencesrc has the memory and the fences of the other process") {
                      "\" ! fencesink wait=credits socket-path=" + path);
     Pipeline receiving("fencesrc timeout=20000 socket-path=" + path +
                        " ! appsink name=sink sync=false enable-last-sample=false");
+    GstPtr<GstElement> source = sending.find("source");
+    GstPtr<GstElement> sink = receiving.find("sink");
+    auto pull = [&] {
+        return gst_app_sink_try_pull_sample(GST_APP_SINK(sink.get()), 20 * GST_SECOND);
+    };
+    // appsink keeps its first buffer, so that one does not count.
+    gst_app_src_push_buffer(GST_APP_SRC(source.get()), make_buffer(devices, nullptr).release());
+    GstSample* first = pull();
+    REQUIRE(first != nullptr);
+    gst_sample_unref(first);
+
     auto [late, acquire] = devices.late();
     GstStepscopeFence* fence = gst_stepscope_fence_new(std::move(acquire).take().take());
-    GstPtr<GstElement> source = sending.find("source");
     gst_app_src_push_buffer(GST_APP_SRC(source.get()), make_buffer(devices, fence).release());
-    GstPtr<GstElement> sink = receiving.find("sink");
-    GstSample* sample = gst_app_sink_try_pull_sample(GST_APP_SINK(sink.get()), 20 * GST_SECOND);
+    GstSample* sample = pull();
     REQUIRE(sample != nullptr);
     GstBuffer* buffer = gst_sample_get_buffer(sample);
     GstMemory* memory = gst_buffer_peek_memory(buffer, 0);
