@@ -404,6 +404,7 @@ struct stepscope_agent* stepscope_agent_adopt(int socket_fd,
     }
     agent_put_hello(&agent->outgoing, 1, 1, options->steps ? 1 : 0, 15, credits, options->name);
     struct queued taken;
+    taken.message.type = 0;
     int result = flush(agent);
     if (result == 0) {
         result = take_message(agent, now_ms() + ANSWER_MS, &taken);
