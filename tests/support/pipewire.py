@@ -123,13 +123,14 @@ class Daemon:
     def wait_for_node(self, name: str) -> dict:
         return wait_until(lambda: self.nodes().get(name), f"node {name}")
 
-    def links(self) -> list[tuple[str, str]]:
-        """Names of the nodes that are linked: from, to."""
+    def links(self, state: str = "") -> list[tuple[str, str]]:
+        """Names of the nodes that are linked: from, to; of links in that state alone."""
         dump = self.dump()
         names = {entry["id"]: properties(entry).get("node.name", "") for entry in dump}
         return [(names.get(entry["info"]["output-node-id"], ""),
                  names.get(entry["info"]["input-node-id"], ""))
-                for entry in dump if entry["type"].endswith(":Link")]
+                for entry in dump if entry["type"].endswith(":Link")
+                and state in ("", entry["info"]["state"])]
 
 
 def properties(entry: dict) -> dict:
