@@ -176,9 +176,15 @@ Result<void> FenceGame::make_buffers() {
     return {};
 }
 
+// In turn, so that the compositor learns how many there are.
 FenceBuffer* FenceGame::find_free() {
-    auto found = std::ranges::find_if(buffers_, [](const auto& buffer) { return buffer->free(); });
-    return found != buffers_.end() ? found->get() : nullptr;
+    for (size_t i = 0; i < buffers_.size(); ++i) {
+        FenceBuffer& buffer = *buffers_[(shown_ + i) % buffers_.size()];
+        if (buffer.free()) {
+            return &buffer;
+        }
+    }
+    return nullptr;
 }
 
 Result<void> FenceGame::show() {
