@@ -42,10 +42,10 @@ class Programs:
 
     def __init__(self, build: Path | None):
         self.build = build
-        self.game = self._find("stepscope-testgame", "tests/game")
-        self.capture = self._find("capture_bench", "bench")
+        self.game = self.find("stepscope-testgame", "tests/game")
+        self.capture = self.find("capture_bench", "bench")
 
-    def _find(self, name: str, folder: str) -> str:
+    def find(self, name: str, folder: str) -> str:
         if self.build and (self.build / folder / name).exists():
             return str(self.build / folder / name)
         for directory in os.environ.get("PATH", "").split(":"):
@@ -54,7 +54,7 @@ class Programs:
         raise BenchError(f"can't find {name}; build the project and give its --build directory")
 
     def compositor(self) -> str:
-        return self._find("stepscope", "compositor")
+        return self.find("stepscope", "compositor")
 
     def plugin_environment(self) -> dict[str, str]:
         if not self.build:

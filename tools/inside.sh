@@ -84,7 +84,12 @@ bench)
     [[ -e $checkout/bench/run_bench.py ]] || die "this checkout has no benchmarks (bench/run_bench.py)"
     build
     use_built_tree
-    with_private_runtime_directory python3 "$checkout/bench/run_bench.py" "$@"
+    if [[ ${1-} == steps ]]; then
+        shift
+        with_private_runtime_directory python3 "$checkout/bench/run_step_bench.py" "$@"
+    else
+        with_private_runtime_directory python3 "$checkout/bench/run_bench.py" "$@"
+    fi
     ;;
 *) die_usage "inside.sh: unknown word '$word'" ;;
 esac
