@@ -39,6 +39,19 @@ void LaunchSignals::wake() const {
     (void)!::write(wake_fd.get(), &one, sizeof(one));
 }
 
+void LaunchSignals::wait_until(std::chrono::steady_clock::time_point time) const {
+    while (!stop) {
+        const auto left = std::chrono::ceil<milliseconds>(time - std::chrono::steady_clock::now());
+        if (left.count() <= 0) {
+            return;
+        }
+        pollfd polled{wake_fd.get(), POLLIN, 0};
+        ::poll(&polled, 1, static_cast<int>(left.count()));
+        uint64_t count = 0;
+        (void)!::read(wake_fd.get(), &count, sizeof(count));
+    }
+}
+
 LaunchAttempt::LaunchAttempt(const LaunchSettings& settings, LaunchSignals& signals,
                              const LaunchHooks& hooks, unsigned number)
     : settings_(settings), signals_(signals), hooks_(hooks), number_(number) {}

@@ -18,6 +18,8 @@ namespace stepscope {
 struct LaunchSignals {
     LaunchSignals();
     void wake() const;
+    /** Until then, or until stop is set. */
+    void wait_until(std::chrono::steady_clock::time_point time) const;
 
     UniqueFd wake_fd;  // an eventfd
     std::atomic<bool> stop = false;

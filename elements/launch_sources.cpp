@@ -115,8 +115,10 @@ void LaunchSources::start_one(GstElement* element) {
     gst_element_set_base_time(element, gst_element_get_base_time(GST_ELEMENT(bin_)));
     gst_element_set_start_time(element, gst_element_get_start_time(GST_ELEMENT(bin_)));
     gst_element_set_locked_state(element, FALSE);
-    // An error of it is on the bus or kept back.
-    gst_element_sync_state_with_parent(element);
+    if (!gst_element_sync_state_with_parent(element)) {
+        // Its error is kept back. A failed child would make the bin's next change fail, too.
+        stop_one(element, GST_STATE_NULL);
+    }
 }
 
 void LaunchSources::start(const std::string& session, CaptureBy capture) {

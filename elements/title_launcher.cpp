@@ -9,6 +9,12 @@ namespace {
 /** A title that is to be started again, or has ended anyway, needs no long farewell. */
 constexpr std::chrono::milliseconds kEndGrace{1000};
 
+/**
+ * gst-launch-1.0 misses an error that comes while it still changes the state, and then waits for
+ * ever. A mistake in a property is found sooner than that.
+ */
+constexpr std::chrono::milliseconds kSoonestError{200};
+
 }  // namespace
 
 void TitleLauncher::start(const LaunchSettings& settings) {
@@ -50,11 +56,15 @@ void TitleLauncher::notify_capture_over() {
 }
 
 void TitleLauncher::run() {
+    const auto begin = std::chrono::steady_clock::now();
     for (unsigned number = 1; !signals_.stop; ++number) {
         signals_.first_frame = false;
         signals_.capture_over = false;
         LaunchAttempt attempt(settings_, signals_, hooks_.attempt, number);
         const AttemptEnd end = attempt.run();
+        if (end.kind == AttemptEnd::Kind::failed) {
+            signals_.wait_until(begin + kSoonestError);
+        }
         const bool again = handle_end(end);
         attempt.take_down(end.kind == AttemptEnd::Kind::stopped ? attempt.polite_grace()
                                                                 : kEndGrace);
@@ -72,6 +82,7 @@ bool TitleLauncher::handle_end(const AttemptEnd& end) {
             }
             return false;
         case AttemptEnd::Kind::capture_error:
+            hooks_.stop_capture();
             hooks_.fail_capture();
             return false;
         case AttemptEnd::Kind::failed:
