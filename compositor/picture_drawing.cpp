@@ -9,7 +9,8 @@ PictureDrawing::PictureDrawing(const Renderer& renderer)
     : renderer_(renderer), allocator_(create_memfd_allocator()) {}
 
 OwnPicture PictureDrawing::make(uint32_t fourcc, uint32_t width, uint32_t height) const {
-    const DrmFormat format(fourcc, {DRM_FORMAT_MOD_INVALID});
+    constexpr uint64_t kModifiers[] = {DRM_FORMAT_MOD_INVALID};
+    const DrmFormat format(fourcc, kModifiers);
     return OwnPicture(wlr_allocator_create_buffer(allocator_.get(), static_cast<int>(width),
                                                   static_cast<int>(height), format.get()));
 }
