@@ -2,10 +2,12 @@
 """How sessions begin and end, and that nothing of them is left, whoever dies."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 
@@ -190,22 +192,27 @@ def test_a_name_can_be_used_again_after_a_crash(game):
 RING = 4  # pictures of its own that a compositor makes at most, each when it is needed first
 
 
-def descriptors_beside_the_game(pid) -> int:
-    """How many the compositor has. A game's buffers are up to the game: it makes another when
-    those that it has are in use. The compositor's own are bounded, and checked apart."""
-    names = descriptors(pid).values()
-    pictures = sum("memfd:stepscope-picture" in name for name in names)
+def kinds_of_descriptors(pid="self") -> Counter:
+    """How many a process has of each kind. A game's buffers are up to the game: it makes another
+    when those that it has are in use. The compositor's own are bounded, and checked here."""
+    kinds = Counter(re.sub(r"\[\d+\]", "", name) for name in descriptors(pid).values())
+    pictures = sum(kinds.pop(name) for name in list(kinds) if "stepscope-picture" in name)
     assert pictures <= RING, f"{pictures} pictures of the compositor's own, the ring has {RING}"
-    return sum("memfd:testgame" not in name for name in names) - pictures
+    return Counter({kind: n for kind, n in kinds.items() if "memfd:testgame" not in kind})
 
 
 def wait_for_descriptors(pid, own, its):
+    """Until there are no more than `own` here and `its` in the compositor, of any kind."""
+    more = []
+
+    def back():
+        more[:] = [kinds_of_descriptors() - own, kinds_of_descriptors(pid) - its]
+        return not any(more)
+
     try:
-        wait_until(lambda: len(descriptors()) <= own and
-                   descriptors_beside_the_game(pid) <= its, "", SOON)
+        wait_until(back, "", SOON)
     except AssertionError:
-        pytest.fail(f"{own} descriptors here became {descriptors()},\n"
-                    f"{its} of the compositor became {descriptors(pid)}")
+        pytest.fail(f"too many here: {dict(more[0])}; in the compositor: {dict(more[1])}")
 
 
 def test_starting_and_stopping_200_times_leaks_no_descriptor(game):
@@ -219,7 +226,9 @@ def test_starting_and_stopping_200_times_leaks_no_descriptor(game):
                     pipeline.pull()
 
         cycle(10)  # what is opened once is open now
-        own, its = len(descriptors()), descriptors_beside_the_game(session.pid)
+        wait_until(lambda: any("memfd:testgame" in name for name in
+                               descriptors(session.pid).values()), "no picture of the game")
+        own, its = kinds_of_descriptors(), kinds_of_descriptors(session.pid)
         cycle(200)
         del pipeline
         wait_for_descriptors(session.pid, own, its)
@@ -235,7 +244,9 @@ def test_a_new_pipeline_each_time_leaks_no_descriptor(game):
                     pipeline.move(1, 1)
 
         cycle(3)
-        own, its = len(descriptors()), descriptors_beside_the_game(session.pid)
+        wait_until(lambda: any("memfd:testgame" in name for name in
+                               descriptors(session.pid).values()), "no picture of the game")
+        own, its = kinds_of_descriptors(), kinds_of_descriptors(session.pid)
         cycle(20)
         wait_for_descriptors(session.pid, own, its)
 
