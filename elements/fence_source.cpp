@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "fence_source.hpp"
 
+#include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <format>
+#include <span>
 #include <thread>
 #include <utility>
 
@@ -21,6 +25,7 @@ namespace {
 constexpr std::chrono::seconds kAnswerTimeout{5};
 constexpr std::chrono::milliseconds kRetryInterval{20};
 constexpr GstClockTime kFenceTimeout = 10 * GST_SECOND;
+constexpr std::chrono::seconds kReleaseTimeout{10};
 
 uint64_t monotonic_now() {
     return static_cast<uint64_t>(
@@ -89,27 +94,44 @@ private:
         GstStepscopeFence* fence = nullptr;
     };
 
-    /** One sync_file for all that is to be waited for; other descriptors are waited for here. */
+    /** One sync_file for all that is to be waited for. What the socket can't carry is waited for.
+     */
     static UniqueFd merged_release_fence(GstStepscopeFence* fence) {
         gsize count = 0;
-        gint* fds = gst_stepscope_fence_take_release_fds(fence, &count);
+        const std::unique_ptr<gint[], decltype(&g_free)> fds(
+            gst_stepscope_fence_take_release_fds(fence, &count), g_free);
         std::optional<SyncFile> all;
-        for (gsize index = 0; index < count; ++index) {
-            auto one = SyncFile::adopt(UniqueFd(fds[index]));
+        for (const gint raw : std::span(fds.get(), count)) {
+            UniqueFd fd(raw);
+            auto one = SyncFile::adopt(fd.duplicate());
             if (!one) {
-                continue;
-            }
-            if (all) {
-                auto both = SyncFile::merge(*all, *one);
-                if (both) {
-                    all.emplace(std::move(*both));
-                }
-            } else {
+                wait_until_readable(fd.get());
+            } else if (!all) {
                 all.emplace(std::move(*one));
+            } else if (auto both = SyncFile::merge(*all, *one); both) {
+                all.emplace(std::move(*both));
+            } else {
+                wait_until_readable(fd.get());
             }
         }
-        g_free(fds);
         return all ? std::move(*all).take() : UniqueFd();
+    }
+
+    static void wait_until_readable(int fd) {
+        pollfd readable{.fd = fd, .events = POLLIN, .revents = 0};
+        const auto deadline = FrameClient::Clock::now() + kReleaseTimeout;
+        for (;;) {
+            const auto left =
+                std::chrono::ceil<std::chrono::milliseconds>(deadline - FrameClient::Clock::now());
+            const int ready = ::poll(&readable, 1, std::max(0, static_cast<int>(left.count())));
+            if (ready < 0 && errno == EINTR) {
+                continue;
+            }
+            if (ready <= 0) {
+                GST_WARNING("a release fence did not signal for 10 s; its frame goes back");
+            }
+            return;
+        }
     }
 
     const std::shared_ptr<FrameClient> client_;

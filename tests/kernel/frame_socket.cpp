@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The frame socket with real DMA-BUFs, and fences that are late on purpose on both sides.
 #include <gst/allocators/gstdmabuf.h>
-#include <gst/app/gstappsink.h>
 #include <gst/app/gstappsrc.h>
 #include <gst/stepscope/stepscope.h>
 #include <gst/video/video.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 
 #include <atomic>
+#include <mutex>
+#include <thread>
 
 #include "base/udmabuf.hpp"
 #include "gst/gst_ptr.hpp"
@@ -27,10 +29,11 @@ struct Devices {
     DmaBuf picture = must(udmabuf.allocate(4096));
     DmaBuf other = must(udmabuf.allocate(4096));
 
-    /** A sync_file of work that goes on until the fence is signalled. */
-    std::pair<Vgem::Fence, SyncFile> late() {
-        Vgem::Fence fence = must(vgem.attach(other, BufferAccess::write));
-        return {fence, must(other.export_sync_file(BufferAccess::read))};
+    /** A sync_file of work that goes on until the fence is signalled; one at a time. */
+    std::pair<Vgem::Fence, SyncFile> late() { return late_in(other); }
+    std::pair<Vgem::Fence, SyncFile> late_in(const DmaBuf& buffer) {
+        Vgem::Fence fence = must(vgem.attach(buffer, BufferAccess::write));
+        return {fence, must(buffer.export_sync_file(BufferAccess::read))};
     }
 };
 
@@ -95,6 +98,16 @@ void push(GstElement* source, GstPtr<GstBuffer> buffer, std::atomic<bool>& freed
         [](gpointer flag, GstMiniObject*) { *static_cast<std::atomic<bool>*>(flag) = true; },
         &freed);
     gst_app_src_push_buffer(GST_APP_SRC(source), buffer.release());
+}
+
+uint64_t stat_of(GstElement* element, const char* name) {
+    GstStructure* stats = nullptr;
+    g_object_get(element, "stats", &stats, nullptr);
+    guint64 value = 0;
+    const bool found = gst_structure_get_uint64(stats, name, &value) != FALSE;
+    gst_structure_free(stats);
+    REQUIRE(found);
+    return value;
 }
 
 /** What consumers have added; to be asked once, when the buffer is back. */
@@ -219,43 +232,133 @@ TEST_CASE("fencesink finds the fence that is in a DMA-BUF, and waits for who kno
     CHECK(await<wire::Frame>(**plain).fds.empty());
 }
 
-TEST_CASE("fencesrc has the memory and the fences of the other process") {
-    Devices devices;
-    ServerFixture folder(wire::Mode::live);
-    const std::string path = folder.directory + "/sink";
-    Pipeline sending(std::string("appsrc name=source is-live=true format=time caps=\"") + kCaps +
-                     "\" ! fencesink wait=credits socket-path=" + path);
-    Pipeline receiving("fencesrc timeout=20000 socket-path=" + path +
-                       " ! appsink name=sink sync=false enable-last-sample=false");
-    GstPtr<GstElement> source = sending.find("source");
-    GstPtr<GstElement> sink = receiving.find("sink");
-    auto pull = [&] {
-        return gst_app_sink_try_pull_sample(GST_APP_SINK(sink.get()), 20 * GST_SECOND);
-    };
-    // appsink keeps its first buffer, so that one does not count.
-    gst_app_src_push_buffer(GST_APP_SRC(source.get()), make_buffer(devices, nullptr).release());
-    GstSample* first = pull();
-    REQUIRE(first != nullptr);
-    gst_sample_unref(first);
+namespace {
 
-    auto [late, acquire] = devices.late();
-    GstStepscopeFence* fence = gst_stepscope_fence_new(std::move(acquire).take().take());
-    gst_app_src_push_buffer(GST_APP_SRC(source.get()), make_buffer(devices, fence).release());
-    GstSample* sample = pull();
-    REQUIRE(sample != nullptr);
-    GstBuffer* buffer = gst_sample_get_buffer(sample);
-    GstMemory* memory = gst_buffer_peek_memory(buffer, 0);
-    REQUIRE(gst_is_dmabuf_memory(memory));
-    CHECK(inode_of(gst_dmabuf_memory_get_fd(memory)) == devices.picture.inode());
-    // appsink knows no fences: it is in the buffer's memory for it.
-    SyncFile inside = must(devices.picture.export_sync_file(BufferAccess::read));
-    CHECK_FALSE(must(inside.wait(20ms)));
-    must(late.signal());
-    CHECK(must(inside.wait(5s)));
+/** A producer and a consumer, with the socket between them. The consumer keeps what it gets. */
+struct TwoPipelines {
+    TwoPipelines()
+        : path(folder.directory + "/sink"),
+          sending(std::string("appsrc name=source is-live=true format=time caps=\"") + kCaps +
+                  "\" ! fencesink name=sink wait=credits socket-path=" + path),
+          // Not an appsink: that keeps the last buffer it has handed out.
+          receiving("fencesrc timeout=20000 socket-path=" + path +
+                    " ! fakesink name=sink signal-handoffs=true enable-last-sample=false"
+                    " async=false") {
+        GstPtr<GstElement> sink = receiving.find("sink");
+        g_signal_connect(sink.get(), "handoff", G_CALLBACK(take), this);
+    }
 
+    static void take(GstElement* /*sink*/, GstBuffer* buffer, GstPad* /*pad*/, gpointer data) {
+        auto* self = static_cast<TwoPipelines*>(data);
+        std::lock_guard lock(self->mutex);
+        self->kept.reset(gst_buffer_ref(buffer));
+    }
+
+    void send(GstPtr<GstBuffer> buffer) {
+        GstPtr<GstElement> source = sending.find("source");
+        push(source.get(), std::move(buffer), freed);
+    }
+
+    GstPtr<GstBuffer> receive() {
+        REQUIRE(eventually([&] {
+            std::lock_guard lock(mutex);
+            return kept != nullptr;
+        }));
+        std::lock_guard lock(mutex);
+        return std::move(kept);
+    }
+
+    ServerFixture folder{wire::Mode::live};
+    const std::string path;
+    std::atomic<bool> freed = false;  // nobody has the producer's buffer any more
+    std::mutex mutex;                 // guards the next one
+    GstPtr<GstBuffer> kept;
+    Pipeline sending;
+    Pipeline receiving;
+};
+
+void add_release_fence(GstBuffer* buffer, UniqueFd fd) {
     GstStepscopeFenceMeta* meta = gst_buffer_get_stepscope_fence_meta(buffer);
     REQUIRE(meta != nullptr);
+    REQUIRE(gst_stepscope_fence_add_release_fd(meta->fence, fd.take(), nullptr));
+}
+
+}  // namespace
+
+TEST_CASE("fencesrc has the memory and the fences of the other process") {
+    Devices devices;
+    TwoPipelines pipelines;
+    auto [late, acquire] = devices.late();
+    GstStepscopeFence* fence = gst_stepscope_fence_new(std::move(acquire).take().take());
+    pipelines.send(make_buffer(devices, fence));
+    GstPtr<GstBuffer> buffer = pipelines.receive();
+    GstMemory* memory = gst_buffer_peek_memory(buffer.get(), 0);
+    REQUIRE(gst_is_dmabuf_memory(memory));
+    CHECK(inode_of(gst_dmabuf_memory_get_fd(memory)) == devices.picture.inode());
+    // fakesink knows no fences: it is in the buffer's memory for it.
+    SyncFile inside = must(devices.picture.export_sync_file(BufferAccess::read));
+    CHECK_FALSE(must(inside.wait(20ms)));
+    GstStepscopeFenceMeta* meta = gst_buffer_get_stepscope_fence_meta(buffer.get());
+    REQUIRE(meta != nullptr);
+    CHECK_FALSE(gst_stepscope_fence_is_ready(meta->fence));
+    must(late.signal());
+    CHECK(must(inside.wait(5s)));
     CHECK(gst_stepscope_fence_is_ready(meta->fence));
-    gst_sample_unref(sample);
     gst_stepscope_fence_unref(fence);
+}
+
+TEST_CASE("a release fence of fencesrc's consumer comes back with the producer's buffer") {
+    Devices devices;
+    TwoPipelines pipelines;
+    GstStepscopeFence* fence = gst_stepscope_fence_new(-1);
+    pipelines.send(make_buffer(devices, fence));
+    GstPtr<GstBuffer> buffer = pipelines.receive();
+    auto [reading, release] = devices.late();
+    add_release_fence(buffer.get(), std::move(release).take());
+    CHECK_FALSE(pipelines.freed);
+    buffer.reset();
+    CHECK(eventually([&] { return pipelines.freed.load(); }));
+    std::vector<UniqueFd> returned = release_fences(fence);
+    REQUIRE(returned.size() == 1);
+    SyncFile back = must(SyncFile::adopt(std::move(returned[0])));
+    CHECK_FALSE(must(back.wait(20ms)));
+    must(reading.signal());
+    CHECK(must(back.wait(5s)));
+    gst_stepscope_fence_unref(fence);
+}
+
+TEST_CASE("a release fence of fencesrc's consumer keeps a buffer that can't take it") {
+    Devices devices;
+    TwoPipelines pipelines;
+    pipelines.send(make_buffer(devices, nullptr));
+    GstPtr<GstBuffer> buffer = pipelines.receive();
+    auto [one, first] = devices.late();
+    DmaBuf third = must(devices.udmabuf.allocate(4096));
+    auto [two, second] = devices.late_in(third);
+    add_release_fence(buffer.get(), std::move(first).take());
+    add_release_fence(buffer.get(), std::move(second).take());
+    buffer.reset();
+    // The consumer is done; only its fences are not.
+    GstPtr<GstElement> sink = pipelines.sending.find("sink");
+    CHECK(eventually([&] { return stat_of(sink.get(), "held") == 0; }));
+    CHECK_FALSE(pipelines.freed);
+    must(one.signal());
+    std::this_thread::sleep_for(50ms);
+    CHECK_FALSE(pipelines.freed);
+    must(two.signal());
+    CHECK(eventually([&] { return pipelines.freed.load(); }));
+}
+
+TEST_CASE("a release fence that is no sync_file is waited for by fencesrc") {
+    Devices devices;
+    TwoPipelines pipelines;
+    pipelines.send(make_buffer(devices, nullptr));
+    GstPtr<GstBuffer> buffer = pipelines.receive();
+    UniqueFd event(::eventfd(0, EFD_CLOEXEC));
+    add_release_fence(buffer.get(), event.duplicate());
+    std::jthread consumer([&] { buffer.reset(); });
+    std::this_thread::sleep_for(50ms);
+    CHECK_FALSE(pipelines.freed);
+    REQUIRE(::eventfd_write(event.get(), 1) == 0);
+    CHECK(eventually([&] { return pipelines.freed.load(); }));
 }
