@@ -159,6 +159,10 @@ class Control(Connection):
             self.close()
             raise
 
+    @property
+    def gate_name(self) -> str:
+        return self.gate.name.lower()
+
     def _create_objects(self) -> None:
         control = self.bind("stepscope_control_v1", 2, handler=self._handle_control)
         self.session = self.new_id(self._handle_session)

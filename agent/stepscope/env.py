@@ -313,5 +313,5 @@ class Env(gymnasium.Env):
             "virtual_time": self._last.now_ns / 1e9,
             "status": self._last.status.text,
             "fresh": self._last.fresh,
-            "gate": self.session.control.gate.name.lower(),
+            "gate": self.session.control.gate_name,
         }

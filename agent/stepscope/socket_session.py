@@ -37,6 +37,8 @@ def keysym_of(name: str) -> str:
 class SocketControl:
     """What a Session wants of a connection, on a frame socket."""
 
+    gate_name = "unknown"  # the socket does not carry it
+
     def __init__(self, path: str, timeout: float):
         self.frames = FrameSocket(
             path, steps=True, name="environment", timeout=timeout, wait=READY_SECONDS
