@@ -85,6 +85,9 @@ int run(int argc, char** argv) {
     if (!reaper) {
         return fail_with(reaper.error());
     }
+    // wlroots forks Xwayland twice. Whoever waits for the end of the session finds it among our
+    // children; the game's are the reaper's.
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
     Server server(*options, std::move(*directory), std::move(*reaper), std::move(clock));
     if (auto started = server.start(); !started) {
         return fail_with(started.error());

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <array>
@@ -237,6 +238,10 @@ XwaylandServer::XwaylandServer(wlr_xwayland* xwayland, wlr_seat* seat, WindowMan
     server_ready_.connect_first(xwayland_->server->events.ready,
                                 [notify = std::move(before_connect)](void*) { notify(); });
     connected_.connect(xwayland_->server->events.ready, [this](void*) {
+        // Those before it: a server ends some time after its last client. Who waits for another
+        // child of ours takes "no such child" for its end.
+        while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+        }
         settle(wlr_xwayland_get_xwm_connection(xwayland_.get()) != nullptr);
     });
     new_surface_.connect(xwayland_->events.new_surface, [this](void* data) {
