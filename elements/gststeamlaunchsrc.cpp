@@ -132,11 +132,9 @@ static void start_capture(GstSteamLaunchSrc* self, const std::string& session) {
 }
 
 static void fail_launch(GstSteamLaunchSrc* self, const Error& error, const std::string& debug) {
-    if (self->priv->launcher->stopping()) {
-        return;
+    if (!self->priv->launcher->stopping()) {
+        post_error(GST_ELEMENT(self), error, debug);
     }
-    post_error(GST_ELEMENT(self), error, debug);
-    end_stream(self);
 }
 
 static void fail_capture(GstSteamLaunchSrc* self) {
@@ -152,7 +150,6 @@ static void fail_capture(GstSteamLaunchSrc* self) {
             post_error(GST_ELEMENT(self), LaunchSources::explain(message.get()));
         }
     }
-    end_stream(self);
 }
 
 static LauncherHooks launcher_hooks(GstSteamLaunchSrc* self) {
@@ -214,15 +211,18 @@ static GstPadProbeReturn handle_inner_data(GstPad* pad, GstPadProbeInfo* info, g
     if (GST_EVENT_TYPE(GST_PAD_PROBE_INFO_EVENT(info)) != GST_EVENT_EOS) {
         return GST_PAD_PROBE_OK;
     }
+    bool by_itself = false;  // num-buffers, or the application's
     {
         std::lock_guard lock(priv->mutex);
         // PipeWire's source has no other word for a node that went away.
         gint wanted = -1;
         g_object_get(priv->video, "num-buffers", &wanted, nullptr);
         const bool gone = priv->properties.capture == CaptureBy::push && wanted < 0;
-        if (!priv->session_over && !priv->kept_error && !gone) {
-            return GST_PAD_PROBE_OK;  // num-buffers, or the application's
-        }
+        by_itself = !priv->session_over && !priv->kept_error && !gone;
+    }
+    if (by_itself) {
+        priv->sources->end_sound();
+        return GST_PAD_PROBE_OK;
     }
     // Whether it is the end of the stream depends on on-exit.
     priv->launcher->notify_capture_over();

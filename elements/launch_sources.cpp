@@ -78,19 +78,35 @@ Result<GstPtr<GstPad>> LaunchSources::add_sound() {
     if (!made) {
         return fail(made.error().fault, "the audio pad: " + made.error().message);
     }
-    sound_ = *made;
-    return GstPtr<GstPad>(gst_element_get_static_pad(sound_, "src"));
+    sound_.reset(GST_ELEMENT(gst_object_ref(*made)));
+    return GstPtr<GstPad>(gst_element_get_static_pad(sound_.get(), "src"));
 }
 
 void LaunchSources::remove_sound() {
-    GstElement* sound = nullptr;
+    GstPtr<GstElement> sound;
     {
         std::lock_guard lock(mutex_);
-        sound = std::exchange(sound_, nullptr);
+        sound = std::move(sound_);
     }
-    if (sound != nullptr) {
-        stop_one(sound, GST_STATE_NULL);
-        gst_bin_remove(bin_, sound);
+    if (sound) {
+        stop_one(sound.get(), GST_STATE_NULL);
+        // A bin that is disposed of has no children any more when it lets go of its pads.
+        if (gst_object_has_as_parent(GST_OBJECT(sound.get()), GST_OBJECT(bin_)) != FALSE) {
+            gst_bin_remove(bin_, sound.get());
+        }
+    }
+}
+
+void LaunchSources::end_sound() {
+    GstPtr<GstElement> sound;
+    {
+        std::lock_guard lock(mutex_);
+        if (sound_) {
+            sound.reset(GST_ELEMENT(gst_object_ref(sound_.get())));
+        }
+    }
+    if (sound) {
+        gst_element_send_event(sound.get(), gst_event_new_eos());
     }
 }
 
@@ -102,7 +118,7 @@ bool LaunchSources::has_sound() const {
 std::vector<GstElement*> LaunchSources::all() const {
     std::lock_guard lock(mutex_);
     std::vector<GstElement*> elements{video_};
-    for (GstElement* element : {pushed_, sound_}) {
+    for (GstElement* element : {pushed_, sound_.get()}) {
         if (element != nullptr) {
             elements.push_back(element);
         }
@@ -127,7 +143,7 @@ void LaunchSources::start(const std::string& session, CaptureBy capture) {
     {
         std::lock_guard lock(mutex_);
         pushed = capture == CaptureBy::push ? pushed_ : nullptr;
-        sound = sound_;
+        sound = sound_.get();
     }
     pipewire_started_ = pushed != nullptr || sound != nullptr;
     if (sound != nullptr) {

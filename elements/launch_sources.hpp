@@ -36,6 +36,8 @@ public:
     Result<GstPtr<GstPad>> add_sound();
     void remove_sound();
     bool has_sound() const;
+    /** Ends the sound, as the pictures have ended by themselves. */
+    void end_sound();
 
     /** Lets them capture the session of that name, in the bin's state. */
     void start(const std::string& session, CaptureBy capture);
@@ -58,7 +60,7 @@ private:
     GstElement* video_ = nullptr;
     mutable std::mutex mutex_;  // guards the next two
     GstElement* pushed_ = nullptr;
-    GstElement* sound_ = nullptr;
+    GstPtr<GstElement> sound_;  // kept: a bin that is disposed of drops its children before its pads
     std::atomic<bool> pipewire_started_ = false;
 };
 

@@ -82,28 +82,36 @@ bool TitleLauncher::handle_end(const AttemptEnd& end) {
             }
             return false;
         case AttemptEnd::Kind::capture_error:
-            hooks_.stop_capture();
             hooks_.fail_capture();
+            end_capture();
             return false;
         case AttemptEnd::Kind::failed:
-            hooks_.stop_capture();
             hooks_.fail(end.error, end.debug);
+            end_capture();
             return false;
         case AttemptEnd::Kind::ended:
             break;
     }
-    hooks_.stop_capture();
     switch (settings_.on_exit) {
         case OnExit::eos:
-            hooks_.end_of_stream();
+            end_capture();
             return false;
         case OnExit::error:
             hooks_.fail(end.error, end.debug);
+            end_capture();
             return false;
         case OnExit::restart:
+            hooks_.stop_capture();
             break;
     }
     return true;
+}
+
+void TitleLauncher::end_capture() {
+    // This may last until the application stops the pipeline, on what it was told before: sinks
+    // that wait for each other's first buffer hold ours.
+    hooks_.stop_capture();
+    hooks_.end_of_stream();
 }
 
 }  // namespace stepscope

@@ -46,6 +46,7 @@ private:
     void run();
     /** False: that was all. */
     bool handle_end(const AttemptEnd& end);
+    void end_capture();
 
     LauncherHooks hooks_;
     LaunchSettings settings_;

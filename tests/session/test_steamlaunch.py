@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """steamlaunchsrc: titles and commands start, are captured, and nothing of them is left."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -10,9 +11,10 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from support import steam
+from support import beeps, steam
 from support.pipeline import SINK, Gst, GstVideo, Pipeline, PipelineError, errors_of
 from support.pipewire import Daemon
 from support.processes import WATCHDOG, descriptors, is_alive, of_environment, wait_until
@@ -471,10 +473,10 @@ def test_a_launcher_that_is_done_leaves_its_game(game):
         assert is_alive(report.pid)
 
 
-def test_starting_and_stopping_leaves_nothing(game, runtime):
-    """Twenty times here; STEPSCOPE_TEST_STARTS=100 for the record."""
-    command, _ = game("wayland", "--rate", 60)
-    launch = Launch(quoted(command))
+def test_starting_and_stopping_leaves_nothing(game, backend, runtime):
+    """A few times here; STEPSCOPE_TEST_STARTS=100 for the record."""
+    command, _ = game(backend, "--rate", 60)
+    launch = Launch(quoted(command) + " timeout=20000")
     times = int(os.environ.get("STEPSCOPE_TEST_STARTS", "12"))
 
     def cycle(count):
@@ -588,6 +590,41 @@ def test_the_device_monitor_lists_titles(library):
     assert source.get_property("app-id") == PORTAL
 
 
+# Real games as titles: a shortcut, and a title that Steam would have installed.
+
+
+def doom():
+    folders = ("/usr/share/games/doom", "/usr/share/doom", "/usr/share/freedoom")
+    wads = [wad for folder in folders if (wad := Path(folder) / "freedoom1.wad").is_file()]
+    if not wads or not shutil.which("chocolate-doom"):
+        pytest.skip("chocolate-doom and freedoom are not installed")
+    return ["chocolate-doom", "-iwad", str(wads[0]), "-nomusic", "-warp", "1", "1"]
+
+
+def supertux():
+    if not shutil.which("supertux2"):
+        pytest.skip("supertux2 is not installed")
+    return ["supertux2", "--geometry", "320x180"]
+
+
+@pytest.mark.parametrize("capture", ["pull", "push"])
+@pytest.mark.parametrize("command, app_id", [(doom, DOOM), (supertux, PORTAL)])
+def test_real_games_as_titles(library, command, app_id, capture):
+    library.starts(app_id, command())
+    with contextlib.ExitStack() as stack:
+        if capture == "push":
+            stack.enter_context(Daemon())
+        launch = stack.enter_context(Launch(f"app-id={app_id} capture={capture}"))
+        launch.pull_until(lambda frame: len(np.unique(frame.image()[::3, ::3, :3])) > 16,
+                          "a picture")
+        title = launch.stage("process-up")
+        assert title["name"] == command()[0][:15]
+        assert launch.stage("window-mapped")["pid"] == title["pid"]
+        os.kill(title["pid"], signal.SIGKILL)
+        launch.drain(SOON)
+        assert launch.stages()[-1] == "exited"
+
+
 # PipeWire: pictures that are pushed, and sound.
 
 
@@ -616,6 +653,35 @@ def test_pushed_without_a_daemon(game):
     command, _ = game("wayland", "--rate", 60)
     error = error_of("capture=push", "command=" + shlex.join(map(str, command)), "timeout=3000")
     assert "PipeWire" in error or "pipewire" in error
+
+
+WITH_SOUND = """game.video ! video/x-raw,width=320,height=180,framerate=30/1 ! queue ! videoconvert !
+    x264enc tune=zerolatency ! queue ! mp4mux name=mux ! filesink location={}
+    game.audio ! audio/x-raw,rate=48000 ! queue ! audioconvert ! opusenc ! queue ! mux."""
+
+
+@pytest.mark.parametrize("capture", ["pull", "push"])
+def test_picture_and_sound_of_a_title_in_one_file(library, tmp_path, capture):
+    library.starts(PORTAL, ["stepscope-testgame", "--rate", "60", "--beep"])
+    video = tmp_path / "game.mp4"
+    with Daemon():
+        done = gst_launch("steamlaunchsrc", "name=game", f"app-id={PORTAL}", "num-buffers=120",
+                          f"capture={capture}", *WITH_SOUND.format(video).split())
+    assert done.returncode == 0, done.stderr
+    assert "CRITICAL" not in done.stderr and "WARNING" not in done.stderr, done.stderr
+    probe = subprocess.run(["ffprobe", "-v", "error", "-show_streams", "-of", "json", str(video)],
+                           capture_output=True, text=True, timeout=WATCHDOG, check=True)
+    streams = {stream["codec_type"]: stream for stream in json.loads(probe.stdout)["streams"]}
+    assert set(streams) == {"video", "audio"}
+    # The game flashes and beeps once a second.
+    assert len(beeps.flashes(video)) >= 2 and len(beeps.beeps(video)) >= 2
+
+
+def test_sound_without_a_daemon():
+    done = gst_launch("steamlaunchsrc", "name=game", "command=stepscope-testgame", "game.video", "!",
+                      "fakesink", "game.audio", "!", "fakesink")
+    error = errors_of(done.stdout + done.stderr)[0]
+    assert "PipeWire" in error and "without the audio pad" in error
 
 
 def test_lockstep_is_not_pushed():
