@@ -15,7 +15,11 @@ import time
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent
-SANITIZE_OPTIONS = ["-Db_sanitize=address,undefined", "-Db_lundef=false"]
+# Compiled in less than half the time that -O2 -g takes, with the line numbers that reports need.
+SANITIZE_OPTIONS = [
+    "-Db_sanitize=address,undefined", "-Db_lundef=false",
+    "-Doptimization=1", "-Ddebug=false", "-Dc_args=-g1", "-Dcpp_args=-g1",
+]  # fmt: skip
 STEP = re.compile(r"^\[(\d+)/(\d+)\]")
 LOG_TAIL_LINES = 60
 CI_PROGRESS_SECONDS = 30
