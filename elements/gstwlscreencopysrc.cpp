@@ -95,9 +95,11 @@ static GstStructure* make_stats(const CaptureStats& stats) {
         "passed-through", G_TYPE_UINT64, stats.passed_through.load(), "composed", G_TYPE_UINT64,
         stats.composed.load(), "copied", G_TYPE_UINT64, stats.copied.load(), "dropped",
         G_TYPE_UINT64, stats.dropped.load(), "repeated", G_TYPE_UINT64, stats.repeated.load(),
-        "imports", G_TYPE_UINT64, stats.imports.load(), "fences", G_TYPE_UINT64, stats.fences.load(), "fences-imported", G_TYPE_UINT64, stats.fences_imported.load(), "fences-waited", G_TYPE_UINT64, stats.fences_waited.load(), "steps", G_TYPE_UINT64, stats.steps.load(),
-        "no-frame-steps", G_TYPE_UINT64, stats.no_frame_steps.load(), "gate", G_TYPE_STRING,
-        kGates[stats.gate.load()], nullptr);
+        "imports", G_TYPE_UINT64, stats.imports.load(), "fences", G_TYPE_UINT64,
+        stats.fences.load(), "fences-imported", G_TYPE_UINT64, stats.fences_imported.load(),
+        "fences-waited", G_TYPE_UINT64, stats.fences_waited.load(), "steps", G_TYPE_UINT64,
+        stats.steps.load(), "no-frame-steps", G_TYPE_UINT64, stats.no_frame_steps.load(), "gate",
+        G_TYPE_STRING, kGates[stats.gate.load()], nullptr);
 }
 
 // Unset strings are empty inside and NULL outside.

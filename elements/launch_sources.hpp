@@ -60,7 +60,8 @@ private:
     GstElement* video_ = nullptr;
     mutable std::mutex mutex_;  // guards the next two
     GstElement* pushed_ = nullptr;
-    GstPtr<GstElement> sound_;  // kept: a bin that is disposed of drops its children before its pads
+    GstPtr<GstElement>
+        sound_;  // kept: a bin that is disposed of drops its children before its pads
     std::atomic<bool> pipewire_started_ = false;
 };
 

@@ -30,8 +30,8 @@ struct Thread {
     uint64_t random_key = 0;
     uint64_t random_counter = 0;
     uint64_t random_children = 0;
-    uint32_t presenting = 0;  // depth of presents: one API may be made of another
-    uint64_t gate = 0;        // the surface at whose present it is held
+    uint32_t presenting = 0;    // depth of presents: one API may be made of another
+    uint64_t gate = 0;          // the surface at whose present it is held
     uint64_t surfaces[4] = {};  // others that it has presented
     uint32_t next_surface = 0;
 };
