@@ -58,7 +58,14 @@ def check_format(root: Path, c_files: list[Path], results: Results) -> None:
     if finished.status == 0:
         results.add("lint/clang-format", "passed", finished.seconds)
     else:
-        text = f"{finished.output}\nformat with: ./run shell -- clang-format -i FILE"
+        # A line for each file: one long source line gives dozens of complaints.
+        complaints = re.findall(r"^(.+?):(\d+):\d+: ", finished.output, re.MULTILINE)
+        lines = {name: number for name, number in reversed(complaints)}
+        text = "".join(
+            f"{name}:{number}: not as clang-format has it\n" for name, number in lines.items()
+        )
+        text = text or finished.output
+        text += "format with: ./run shell -- clang-format -i FILE"
         results.add("lint/clang-format", "failed", finished.seconds, text)
 
 

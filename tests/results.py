@@ -62,6 +62,11 @@ class Results:
             what = f"no test's name contains {' or '.join(self.patterns)}" if self.patterns else (
                 "there are no tests")
             print(f"stepscope: error: {what}", file=sys.stderr)
+        if failed:
+            # Once more by name alone: a long output above is easily cut.
+            print("\nFailed:")
+            for result in failed:
+                print(f"  {result.name}")
         print()
         print(f"{passed} passed, {len(failed)} failed, {len(skipped)} skipped", flush=True)
         return 1 if failed or not self.results else 0

@@ -61,10 +61,11 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     results = Results(arguments.patterns)
     try:
+        # What takes a second and fails most easily comes first.
+        lint.run(ROOT, BUILD, results, tidy=arguments.lint_only)
         if not arguments.lint_only:
             run_programs(results)
             sessions.run(ROOT / "tests/session", BUILD, results)
-        lint.run(ROOT, BUILD, results, tidy=arguments.lint_only)
     except KeyboardInterrupt:
         results.add("run", "failed", 0, "interrupted")
     finally:
