@@ -10,6 +10,8 @@
 #include <array>
 #include <format>
 
+#include "base/page_size.hpp"
+
 namespace stepscope {
 namespace {
 
@@ -61,6 +63,13 @@ struct BoDeleter {
     void operator()(gbm_bo* bo) const { gbm_bo_destroy(bo); }
 };
 
+/** Without a driver for the GPU, or without a GPU, GBM makes nothing of a render node. */
+bool can_render(gbm_device* device) {
+    constexpr uint32_t kSide = 64;
+    return std::unique_ptr<gbm_bo, BoDeleter>(gbm_bo_create(
+               device, kSide, kSide, GBM_FORMAT_XRGB8888, GBM_BO_USE_RENDERING)) != nullptr;
+}
+
 }  // namespace
 
 void CaptureBuffers::GbmDeviceDeleter::operator()(gbm_device* device) const {
@@ -81,6 +90,7 @@ void CaptureBuffers::set_device(std::optional<uint64_t> number) {
     }
     device_ = number;
     gbm_.clear();
+    cpu_draws_ = false;
     drmDevice* device = nullptr;
     if (!number || drmGetDeviceFromDevId(static_cast<dev_t>(*number), 0, &device) != 0) {
         return;
@@ -98,11 +108,13 @@ void CaptureBuffers::set_device(std::optional<uint64_t> number) {
             gbm_.push_back(std::move(gbm));
         }
     }
+    const bool has_render_node = (device->available_nodes & (1 << DRM_NODE_RENDER)) != 0;
+    cpu_draws_ = !has_render_node || gbm_.empty() || !can_render(gbm_.front().device.get());
     drmFreeDevice(&device);
 }
 
 bool CaptureBuffers::may_have(uint32_t fourcc, uint64_t modifier) const {
-    if (display_.dmabuf() == nullptr || modifier == DRM_FORMAT_MOD_INVALID) {
+    if (display_.dmabuf() == nullptr || modifier == DRM_FORMAT_MOD_INVALID || cpu_draws_) {
         return false;
     }
     if (modifier == DRM_FORMAT_MOD_LINEAR) {
@@ -136,7 +148,11 @@ Result<CaptureBuffer> CaptureBuffers::make(const BufferRequest& request) {
 Result<CaptureBuffer> CaptureBuffers::make_shm(const BufferRequest& request) {
     const uint64_t row = uint64_t{request.width} * bytes_per_pixel(opaque_fourcc(request.fourcc));
     const uint64_t stride = request.stride != 0 ? request.stride : row;
-    const uint64_t size = file_size(stride, request.height);
+    auto rounded = round_up_to_pages(file_size(stride, request.height));
+    if (!rounded) {
+        return std::unexpected(rounded.error());
+    }
+    const size_t size = *rounded;
     if (display_.shm() == nullptr || stride < row || size > INT32_MAX) {
         return fail(Fault::protocol,
                     std::format("the compositor of {} asked for shared memory of {} rows of {} "
@@ -154,6 +170,16 @@ Result<CaptureBuffer> CaptureBuffers::make_shm(const BufferRequest& request) {
     made.buffer.reset(wl_shm_pool_create_buffer(
         pool.get(), 0, static_cast<int32_t>(request.width), static_cast<int32_t>(request.height),
         static_cast<int32_t>(stride), shm_format_of_drm(request.fourcc)));
+    if (request.as_dmabuf) {
+        if (!udmabuf_) {
+            return fail(Fault::unsupported, "there is no /dev/udmabuf");
+        }
+        auto wrapped = udmabuf_->wrap(fd.get(), 0, size);
+        if (!wrapped) {
+            return std::unexpected(wrapped.error());
+        }
+        fd = std::move(*wrapped).take();
+    }
     made.planes.push_back({std::move(fd), 0, static_cast<uint32_t>(stride)});
     return made;
 }

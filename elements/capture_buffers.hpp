@@ -19,8 +19,10 @@ struct BufferRequest {
     uint32_t height = 0;
     uint32_t fourcc = 0;  // as the compositor named it, alpha and all
     uint64_t modifier = 0;
+    /** What the compositor is given. */
     MemoryKind memory = MemoryKind::memfd;
-    uint32_t stride = 0;  // bytes, of shared memory; 0: as the width needs
+    uint32_t stride = 0;     // bytes, of shared memory; 0: as the width needs
+    bool as_dmabuf = false;  // of shared memory: consumers get a DMA-BUF of the same pages
 };
 
 /** Memory that a compositor copies into. */
@@ -31,7 +33,8 @@ struct CaptureBuffer {
 
 /**
  * Makes memory and the compositor's view of it: sealed memfds; DMA-BUFs by GBM on the device that
- * the compositor named, or linear ones from /dev/udmabuf. Of the dispatching thread.
+ * the compositor named, or linear ones from /dev/udmabuf; or both at once. Of the dispatching
+ * thread.
  */
 class CaptureBuffers {
 public:
@@ -43,8 +46,13 @@ public:
     /** The compositor's device, a dev_t; none where it named none. */
     void set_device(std::optional<uint64_t> device);
 
-    /** Whether DMA-BUFs like that can be had at all, as far as one can tell without making one. */
+    /**
+     * Whether the compositor can be given DMA-BUFs like that, as far as one can tell without making
+     * one. Not where it draws with the CPU: a DMA-BUF then does not tell when drawing has ended.
+     */
     bool may_have(uint32_t fourcc, uint64_t modifier) const;
+    /** Whether shared memory can be handed out as DMA-BUF. */
+    bool may_wrap() const { return udmabuf_.has_value(); }
 
     /** Waits for the compositor's agreement; rejected memory is an error. */
     Result<CaptureBuffer> make(const BufferRequest& request);
@@ -68,6 +76,7 @@ private:
     DisplayConnection& display_;
     std::optional<uint64_t> device_;
     std::vector<Gbm> gbm_;  // of the render node, then the primary one
+    bool cpu_draws_ = false;
     std::optional<Udmabuf> udmabuf_;
 };
 

@@ -32,21 +32,6 @@ uint64_t credible_time(uint64_t time_ns) {
 
 }  // namespace
 
-/** Where slots come back to from any thread; outlives the source. */
-struct DisplaySource::Returns {
-    std::mutex mutex;
-    std::vector<uint32_t> slots;
-    const DisplaySource* source = nullptr;  // null once it is gone
-
-    void give_back(uint32_t slot) {
-        std::lock_guard lock(mutex);
-        slots.push_back(slot);
-        if (source != nullptr) {
-            source->wake();
-        }
-    }
-};
-
 Result<std::shared_ptr<DisplaySource>> DisplaySource::connect(const Settings& settings,
                                                               CaptureStats& stats) {
     auto display = DisplayConnection::connect(settings.display, kConnectTimeout);
@@ -154,7 +139,7 @@ std::vector<PictureFormat> DisplaySource::formats() const {
 std::vector<DisplaySource::Choice> DisplaySource::choices_for(
     const CaptureConstraints& constraints) const {
     std::vector<Choice> choices;
-    auto add = [&](uint32_t fourcc, uint64_t modifier, MemoryKind memory, uint32_t stride) {
+    auto add = [&](uint32_t fourcc, uint64_t modifier, MemoryKind memory, bool by_shm) {
         const uint32_t opaque = opaque_fourcc(fourcc);
         // Rows of other layouts can't be cut.
         if (opaque == 0 || (region_ && modifier != DRM_FORMAT_MOD_LINEAR)) {
@@ -165,18 +150,26 @@ std::vector<DisplaySource::Choice> DisplaySource::choices_for(
                                    memory};
         // With and without alpha is the same to us.
         if (!std::ranges::contains(choices, format, &Choice::format)) {
-            choices.push_back(
-                {format,
-                 {constraints.width, constraints.height, fourcc, modifier, memory, stride}});
+            choices.push_back({format,
+                               {.width = constraints.width,
+                                .height = constraints.height,
+                                .fourcc = fourcc,
+                                .modifier = modifier,
+                                .memory = by_shm ? MemoryKind::memfd : memory,
+                                .stride = constraints.shm_stride,
+                                .as_dmabuf = by_shm}});
         }
     };
     for (const auto& [fourcc, modifier] : constraints.dmabuf_formats) {
         if (buffers_.may_have(fourcc, modifier)) {
-            add(fourcc, modifier, MemoryKind::dmabuf, 0);
+            add(fourcc, modifier, MemoryKind::dmabuf, false);
         }
     }
     for (uint32_t fourcc : constraints.shm_formats) {
-        add(fourcc, DRM_FORMAT_MOD_LINEAR, MemoryKind::memfd, constraints.shm_stride);
+        add(fourcc, DRM_FORMAT_MOD_LINEAR, MemoryKind::memfd, false);
+        if (buffers_.may_wrap()) {
+            add(fourcc, DRM_FORMAT_MOD_LINEAR, MemoryKind::dmabuf, true);
+        }
     }
     return choices;
 }
@@ -251,71 +244,16 @@ Result<void> DisplaySource::use(const Choice& choice) {
     return {};
 }
 
-// --- slots ---------------------------------------------------------------------------------------
-
-Result<uint32_t> DisplaySource::make_slot(const Choice& choice) {
-    auto made = buffers_.make(choice.request);
-    if (!made) {
-        return std::unexpected(made.error());
-    }
-    if (region_) {
-        SlotPlane& plane = made->planes.front();
-        plane.offset +=
-            region_->y * plane.stride + region_->x * bytes_per_pixel(choice.format.fourcc);
-    }
-    const uint32_t number = next_slot_++;
-    auto memory = SlotMemory::create(
-        choice.format, std::move(made->planes),
-        [returns = returns_, number](const std::vector<uint32_t>&) { returns->give_back(number); });
-    if (!memory) {
-        return std::unexpected(memory.error());
-    }
-    stats_.imports += (*memory)->memory_count();
-    slots_.emplace(number, Slot{std::move(made->buffer), std::move(*memory), true});
-    return number;
-}
-
-/** Those that consumers hold live on until they let go. */
-void DisplaySource::drop_slots() {
-    for (auto& [number, slot] : slots_) {
-        slot.memory->retire();
-    }
-    slots_.clear();
-}
-
-void DisplaySource::take_returned() {
-    std::vector<uint32_t> returned;
-    {
-        std::lock_guard lock(returns_->mutex);
-        returned.swap(returns_->slots);
-    }
-    for (uint32_t number : returned) {
-        if (auto slot = slots_.find(number); slot != slots_.end()) {
-            slot->second.free = true;
-        }
-    }
-}
-
-Result<std::optional<uint32_t>> DisplaySource::find_slot() {
-    take_returned();
-    auto free = std::ranges::find_if(slots_, [](const auto& slot) { return slot.second.free; });
-    if (free != slots_.end()) {
-        return free->first;
-    }
-    if (slots_.size() >= slot_limit_) {
-        return std::nullopt;
-    }
-    return make_slot(*chosen_);
-}
-
 // --- frames --------------------------------------------------------------------------------------
 
 Result<void> DisplaySource::wait(std::optional<Clock::time_point> deadline) {
     if (auto pumped = pump(); !pumped) {
         return pumped;
     }
-    if (retry_at_ && (!deadline || *retry_at_ < *deadline)) {
-        deadline = retry_at_;
+    for (const auto& own : {retry_at_, look_again_at_}) {
+        if (own && (!deadline || *own < *deadline)) {
+            deadline = own;
+        }
     }
     if (auto waited = display_->connection().wait(deadline); !waited) {
         return waited;
@@ -445,6 +383,7 @@ void DisplaySource::handle_copied(CopiedPicture picture) {
     frame.info.damage = std::move(*damage);
     frame.slot = slot->second.memory;
     frame.memories = slot->second.memory->acquire(frame.info.serial);
+    frame.fence = slot->second.fences.copied();
     frames_.push_back(std::move(frame));
 }
 

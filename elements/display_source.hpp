@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "capture_buffers.hpp"
+#include "copy_fences.hpp"
 #include "display_connection.hpp"
 #include "output_capture.hpp"
 #include "picture_source.hpp"
@@ -56,9 +57,23 @@ private:
     struct Slot {
         WlPtr<wl_buffer> buffer;
         std::shared_ptr<SlotMemory> memory;
+        CopyFences fences;
         bool free = true;
     };
-    struct Returns;
+    /** Where slots come back to from any thread; outlives the source. */
+    struct Returns {
+        std::mutex mutex;
+        std::vector<uint32_t> slots;
+        const DisplaySource* source = nullptr;  // null once it is gone
+
+        void give_back(uint32_t slot) {
+            std::lock_guard lock(mutex);
+            slots.push_back(slot);
+            if (source != nullptr) {
+                source->wake();
+            }
+        }
+    };
 
     DisplaySource(std::unique_ptr<DisplayConnection> display, const DisplayOutput& output,
                   const Settings& settings, CaptureStats& stats);
@@ -110,6 +125,7 @@ private:
     std::deque<CapturedFrame> frames_;
     unsigned failures_ = 0;  // in a row
     std::optional<Clock::time_point> retry_at_;
+    std::optional<Clock::time_point> look_again_at_;  // for a slot that is still read
 };
 
 }  // namespace stepscope
