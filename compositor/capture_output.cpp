@@ -367,7 +367,8 @@ bool CaptureOutput::ask_display_server() {
 }
 
 bool CaptureOutput::is_display_servers(wlr_surface* surface) const {
-    return surface != nullptr && is_display_server(wl_resource_get_client(surface->resource));
+    return surface != nullptr && display_server_ &&
+           wl_resource_get_client(surface->resource) == display_server_();
 }
 
 bool CaptureOutput::send_frame_callbacks(bool display_server) {

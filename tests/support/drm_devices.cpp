@@ -14,11 +14,13 @@
 
 namespace stepscope::testing {
 
-std::vector<RenderNode> render_nodes() {
+namespace {
+
+std::vector<RenderNode> nodes_named(const std::string& prefix) {
     std::vector<RenderNode> nodes;
     std::error_code none;
     for (const auto& entry : std::filesystem::directory_iterator("/dev/dri", none)) {
-        if (!entry.path().filename().string().starts_with("renderD")) {
+        if (!entry.path().filename().string().starts_with(prefix)) {
             continue;
         }
         UniqueFd fd(::open(entry.path().c_str(), O_RDWR | O_CLOEXEC));
@@ -31,6 +33,21 @@ std::vector<RenderNode> render_nodes() {
     }
     std::ranges::sort(nodes, {}, &RenderNode::path);
     return nodes;
+}
+
+}  // namespace
+
+std::vector<RenderNode> render_nodes() {
+    return nodes_named("renderD");
+}
+
+std::string primary_node(const std::string& driver) {
+    for (const RenderNode& node : nodes_named("card")) {
+        if (node.driver == driver) {
+            return node.path;
+        }
+    }
+    return {};
 }
 
 Result<UniqueFd> open_render_node(const std::string& driver) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "fake_display.hpp"
 
+#include <sys/mman.h>
+#include <unistd.h>
 #include <wayland-server-protocol.h>
 
 #include <chrono>
@@ -9,6 +11,7 @@
 
 #include "ext-image-capture-source-v1-server-protocol.h"
 #include "ext-image-copy-capture-v1-server-protocol.h"
+#include "fake_dmabuf.hpp"
 #include "wlr-screencopy-unstable-v1-server-protocol.h"
 
 namespace stepscope::test {
@@ -16,6 +19,17 @@ namespace {
 
 void destroy_resource(wl_client*, wl_resource* resource) {
     wl_resource_destroy(resource);
+}
+
+/** Writes without waiting for fences, as a GPU that is told to wait for others later would. */
+void fill_dmabuf(int fd, int pixel) {
+    const auto size = static_cast<size_t>(::lseek(fd, 0, SEEK_END));
+    void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (data == MAP_FAILED) {
+        throw std::runtime_error("can't map a DMA-BUF");
+    }
+    std::memset(data, pixel, size);
+    ::munmap(data, size);
 }
 
 }  // namespace
@@ -162,6 +176,9 @@ FakeDisplay::FakeDisplay(const Protocols& protocols) : formats{WL_SHM_FORMAT_XRG
     for (uint32_t format : {WL_SHM_FORMAT_XBGR8888, WL_SHM_FORMAT_RGB565}) {
         wl_display_add_shm_format(display, format);
     }
+    if (protocols.dmabuf) {
+        offer_fake_dmabuf(display);
+    }
     add_output("FAKE-1");
     if (protocols.ext != 0) {
         wl_global_create(display, &ext_output_image_capture_source_manager_v1_interface, 1, this,
@@ -208,6 +225,13 @@ void FakeDisplay::send_constraints() {
     for (uint32_t format : formats) {
         ext_image_copy_capture_session_v1_send_shm_format(session_, format);
     }
+    for (const auto& [format, modifier] : dmabuf_formats) {
+        wl_array modifiers{};
+        wl_array_init(&modifiers);
+        std::memcpy(wl_array_add(&modifiers, sizeof(modifier)), &modifier, sizeof(modifier));
+        ext_image_copy_capture_session_v1_send_dmabuf_format(session_, format, &modifiers);
+        wl_array_release(&modifiers);
+    }
     ext_image_copy_capture_session_v1_send_done(session_);
 }
 
@@ -222,16 +246,23 @@ void FakeDisplay::forget_copy() {
     buffer_ = nullptr;
 }
 
+int FakeDisplay::wanted_dmabuf() const {
+    return buffer_ != nullptr ? fake_dmabuf_fd(buffer_) : -1;
+}
+
 bool FakeDisplay::copy(const FakeCopy& copy) {
     if (buffer_ == nullptr) {
         return false;
     }
-    wl_shm_buffer* buffer = wl_shm_buffer_get(buffer_);
-    wl_shm_buffer_begin_access(buffer);
-    std::memset(wl_shm_buffer_get_data(buffer), copy.pixel,
-                static_cast<size_t>(wl_shm_buffer_get_stride(buffer)) *
-                    static_cast<size_t>(wl_shm_buffer_get_height(buffer)));
-    wl_shm_buffer_end_access(buffer);
+    if (wl_shm_buffer* buffer = wl_shm_buffer_get(buffer_); buffer != nullptr) {
+        wl_shm_buffer_begin_access(buffer);
+        std::memset(wl_shm_buffer_get_data(buffer), copy.pixel,
+                    static_cast<size_t>(wl_shm_buffer_get_stride(buffer)) *
+                        static_cast<size_t>(wl_shm_buffer_get_height(buffer)));
+        wl_shm_buffer_end_access(buffer);
+    } else {
+        fill_dmabuf(wanted_dmabuf(), copy.pixel);
+    }
     const auto now = static_cast<uint64_t>(
         std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
     const uint64_t time = copy.time_ns != 0 ? copy.time_ns : now;

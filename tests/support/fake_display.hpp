@@ -27,6 +27,7 @@ public:
     struct Protocols {
         uint32_t ext = 1;
         uint32_t wlr = 3;
+        bool dmabuf = false;
     };
 
     explicit FakeDisplay(const Protocols& protocols);
@@ -47,10 +48,13 @@ public:
     // The rest is for the display's thread, inside of run(), or before a client is there.
     uint32_t width = 64;
     uint32_t height = 48;
-    std::vector<uint32_t> formats;  // of wl_shm
+    std::vector<uint32_t> formats;                              // of wl_shm
+    std::vector<std::pair<uint32_t, uint64_t>> dmabuf_formats;  // with modifiers (ext)
 
     /** True while a client waits for a copy. */
     bool copy_wanted() const { return buffer_ != nullptr; }
+    /** The DMA-BUF that is waited for; -1 for shared memory. */
+    int wanted_dmabuf() const;
     unsigned copies_asked() const { return copies_asked_; }
     /** Whether the last copy was asked for with the cursor, and only for a change. */
     bool with_cursor() const { return with_cursor_; }

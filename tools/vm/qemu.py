@@ -52,7 +52,8 @@ def command_line(machine: Machine, kvm: bool, ports: dict[str, int]) -> list[str
         "-kernel", str(machine.kernel), "-initrd", str(machine.initramfs),
         "-append", " ".join(kernel_arguments),
         "-chardev", f"file,id=log,path={escaped(machine.log)}", "-serial", "chardev:log",
-        "-device", "virtio-gpu-pci", "-device", "virtio-serial-pci,max_ports=8",
+        # A small screen: in there everything is drawn by the processor.
+        "-device", "virtio-gpu-pci,xres=640,yres=480", "-device", "virtio-serial-pci,max_ports=8",
     ]  # fmt: skip
     for number, (name, fd) in enumerate(ports.items(), 1):
         command += ["-chardev", f"socket,id={name},fd={fd}"]
