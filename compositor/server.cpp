@@ -498,6 +498,11 @@ int Server::run() {
             // The X server and its window manager work side by side with their clients.
             lock_step_->wait_for_turn();
         }
+        if (xwayland_) {
+            // Idle work may write to the X server; the dispatch would do it, and sleep.
+            wl_event_loop_dispatch_idle(loop_);
+            xwayland_->wake();
+        }
         if (wl_event_loop_dispatch(loop_, -1) < 0 && errno != EINTR) {
             break;
         }

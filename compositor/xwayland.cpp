@@ -234,7 +234,7 @@ Result<std::unique_ptr<XwaylandServer>> XwaylandServer::create(
 
 XwaylandServer::XwaylandServer(wlr_xwayland* xwayland, wlr_seat* seat, WindowManager& windows,
                                std::function<void()> before_connect)
-    : windows_(windows), seat_(seat), xwayland_(xwayland) {
+    : windows_(windows), seat_(seat), xwayland_(xwayland), xwm_events_(xwayland) {
     server_ready_.connect_first(xwayland_->server->events.ready,
                                 [notify = std::move(before_connect)](void*) { notify(); });
     connected_.connect(xwayland_->server->events.ready, [this](void*) {
@@ -242,6 +242,7 @@ XwaylandServer::XwaylandServer(wlr_xwayland* xwayland, wlr_seat* seat, WindowMan
         // child of ours takes "no such child" for its end.
         while (::waitpid(-1, nullptr, WNOHANG) > 0) {
         }
+        xwm_events_.reset();
         settle(wlr_xwayland_get_xwm_connection(xwayland_.get()) != nullptr);
     });
     new_surface_.connect(xwayland_->events.new_surface, [this](void* data) {
@@ -296,7 +297,7 @@ bool XwaylandServer::busy() {
         }
         xcb_flush(connection);
         pollfd polled{xcb_get_file_descriptor(connection), POLLIN, 0};
-        return ::poll(&polled, 1, 0) > 0;
+        return ::poll(&polled, 1, 0) > 0 || xwm_events_.unread();
     }
     if (server->client != nullptr) {
         return true;

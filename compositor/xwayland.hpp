@@ -10,6 +10,7 @@
 #include "base/unique_fd.hpp"
 #include "listener.hpp"
 #include "window_manager.hpp"
+#include "xwm_events.hpp"
 
 namespace stepscope {
 
@@ -40,6 +41,8 @@ public:
      * was not read. Sends what waits to be sent to it.
      */
     bool busy();
+    /** To be called before each sleep: see XwmEvents. */
+    void wake() { xwm_events_.wake(); }
     /** The server, as a client of ours; null if it does not run. */
     wl_client* client() const { return xwayland_->server->client; }
     /** For DISPLAY, such as ":0". */
@@ -57,6 +60,7 @@ private:
     WindowManager& windows_;
     wlr_seat* seat_;
     Handle<wlr_xwayland, wlr_xwayland_destroy> xwayland_;
+    XwmEvents xwm_events_;
     std::list<std::unique_ptr<Window>> all_;
     Listener new_surface_;
     Listener ready_;
