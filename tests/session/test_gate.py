@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 
@@ -200,6 +201,47 @@ def test_a_launcher_hands_over_to_a_game_that_is_held():
             assert control.step(STEP_NS, STEP_TIMEOUT_MS).status == Status.PRESENTED
         assert read_frame_number(control.picture.bgrx) == first + 6
         assert session.output().count("is held at its presents (EGL)") == 1
+
+
+KNOCK = """
+import os, socket, time
+time.sleep(2)
+knock = socket.socket(socket.AF_UNIX)
+knock.connect("/tmp/.X11-unix/X" + os.environ["DISPLAY"][1:])
+knock.send(b"l\\0\\x0b\\0" + bytes(8))
+print("the X server answers", len(knock.recv(8)), flush=True)
+time.sleep(100)
+"""
+
+
+def test_an_x_server_that_starts_again_frees_nobody():
+    """It needs time that is nobody's step, and the game that is held until the next one stays so:
+    it would be a frame ahead for ever."""
+    if not can_draw_with_drivers():
+        pytest.skip("the test game was built without EGL, GLX and Vulkan")
+    script = (f"{sys.executable} -c '{KNOCK}' & "
+              "exec stepscope-testgame --backend wayland --graphics egl --rate 0 --fullscreen")
+    with (Session("sh", "-c", script, options=("--lockstep",), size="320x200") as session,
+          Control(session.control) as control):
+        inputs, steps = Inputs(control), 0
+
+        def step() -> int | None:
+            nonlocal steps
+            result = control.step(STEP_NS, STEP_TIMEOUT_MS)
+            steps += 1
+            assert result.status <= Status.NO_COMMIT, result.message
+            assert result.now_ns == steps * STEP_NS
+            return read_input_sequence(control.picture.bgrx) if control.picture else None
+
+        while control.gate != Gate.PRESENT:
+            step()
+            assert steps < STARTUP_STEPS
+        os.kill(session.xwayland(), signal.SIGKILL)
+        for down in [True, False] * 80:
+            before = step()
+            inputs.press("a", down)
+            assert step() != before, f"step {steps} does not show what was pressed before it"
+        assert "the X server answers 8" in session.output()
 
 
 @pytest.mark.parametrize("api", ["egl", "vulkan"])
