@@ -5,11 +5,14 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <condition_variable>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
@@ -367,6 +370,33 @@ void request_and_reply() {
     }
 }
 
+/** A client of an X server that the test plays, named after the process. */
+void x11_client() {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string name = "/tmp/.X11-unix/X" + std::to_string(::getpid());
+    name.copy(address.sun_path + 1, name.size());
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    (void)!::read(STDIN_FILENO, address.sun_path, 1);  // the server is there: a zero
+    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+    report("connect", ::connect(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
+    std::thread([] {
+        char byte = 0;
+        (void)!::read(STDIN_FILENO, &byte, 1);  // never comes
+    }).detach();
+    pollfd one{fd, POLLIN, 0};
+    char bytes[16];
+    const auto receive = [&](int flags) { return ::recv(fd, bytes, sizeof bytes, flags); };
+    measure("look", [&] { return ::poll(&one, 1, 0); });
+    measure("receive", [&] { return receive(MSG_DONTWAIT); });
+    measure("receive", [&] { return receive(MSG_DONTWAIT); });
+    measure("wait", [&] { return ::poll(&one, 1, -1); });
+    measure("receive", [&] { return receive(0); });
+    measure("receive", [&] { return receive(0); });
+    std::fflush(stdout);
+    ::_exit(0);
+}
+
 void close_everything() {
     pollfd none{-1, 0, 0};
     ::poll(&none, 1, 1);  // the library has descriptors of its own for this
@@ -401,6 +431,7 @@ bool run_threaded_scenario(const std::string& name) {
                      {"jumps_with_waiter", jumps_with_waiter},
                      {"polls", polls},
                      {"request_and_reply", request_and_reply},
+                     {"x11_client", x11_client},
                      {"close_everything", close_everything}};
     for (const auto& scenario : scenarios) {
         if (name == scenario.name) {

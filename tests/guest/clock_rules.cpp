@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
+#include <cstddef>
 #include <map>
 #include <set>
 #include <thread>
@@ -178,6 +181,37 @@ TEST_CASE("the controller decides whether time moves while something outside is 
         }
     }
     CHECK(replies == 20);
+}
+
+TEST_CASE("a client of an X server finds all that there is for it when everything else waits") {
+    // The test plays the server, which writes when the client waits, once in each turn.
+    Game game("x11_client");
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string name = "/tmp/.X11-unix/X" + std::to_string(game.pid());
+    name.copy(address.sun_path + 1, name.size());
+    UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    REQUIRE(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address),
+                   static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size())) == 0);
+    REQUIRE(::listen(listener.get(), 1) == 0);
+    UniqueFd client;
+    const std::vector<std::string> turns{"a", "bc", "d", "ef", "g"};
+    size_t turn = 0;
+    game.on_quiescence = [&](int) {
+        if (!client) {
+            client.reset(::accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+        }
+        if (turn < turns.size()) {
+            (void)!::write(client.get(), turns[turn].data(), turns[turn].size());
+            ++turn;
+        }
+    };
+    (void)!::write(game.stdin_fd(), "", 1);
+    CHECK(game.run(50 * kMs).status == Status::exited);
+    const std::vector<Line> expected{{"connect", 0, 0}, {"look", 1, 0}, {"receive", 1, 0},
+                                     {"receive", 2, 0}, {"wait", 1, 0}, {"receive", 3, 0},
+                                     {"receive", 1, 0}};
+    CHECK(game.lines() == expected);
 }
 
 TEST_CASE("an unanswered wait times out in virtual time") {

@@ -30,6 +30,9 @@ Game::Game(const std::vector<std::string>& command, const ClockController::Optio
          .on_quiescent =
              [this] {
                  ++quiescence_calls;
+                 if (on_quiescence) {
+                     on_quiescence(quiescence_calls);
+                 }
                  return quiet;
              }});
     start(command);

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,7 @@ public:
     stepscope::ClockController& clock() { return clock_; }
 
     bool quiet = true;  // what on_quiescent answers
+    std::function<void(int call)> on_quiescence;
     int quiescence_calls = 0;
 
 private:

@@ -340,6 +340,21 @@ def test_doom_on_x11_is_the_same_beside_busy_loops(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("wsi", ["wayland", "xcb"])
+def test_a_vulkan_game_is_the_same_beside_busy_loops(wsi, tmp_path):
+    if not shutil.which("vkcube"):
+        pytest.skip("vkcube is not installed")
+    file = tmp_path / "cube.jsonl"
+    done = trace("record", "-o", file, "-W", 320, "-H", 200, "-n", 60, "--seed", 7, "--platform",
+                 {"wayland": "wayland", "xcb": "x11"}[wsi], "--", "vkcube", "--wsi", wsi)
+    assert done.returncode == 0, done.stderr
+    recorded = stepscope.trace.Trace.load(file)
+    assert recorded.header.gate == "present (Vulkan)"
+    assert len({step.hash for step in recorded.steps}) > 50
+    done = trace("verify", "--runs", 2, "--load", file)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_game_with_chance_of_its_own_is_found_out(tmp_path):
     """Without a seed random numbers are the kernel's: how long this game waits differs."""
     wait = ("import os, sys; n = int.from_bytes(open('/dev/urandom', 'rb').read(4), 'big');"
