@@ -7,12 +7,14 @@ once, and pictures are numpy views of it, read-only and without a copy.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import mmap
 import os
 import signal
 import struct
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -150,6 +152,7 @@ class Control(Connection):
         self._slot_memory: dict[int, int] = {}
         self._held: list[int] = []
         self._answer: StepResult | None = None
+        self._reached = (0, 0)  # step and time of the answer before
         self._sequence = 0
         self._capabilities = 0
         super().__init__(path, timeout)
@@ -192,6 +195,8 @@ class Control(Connection):
         if self._held:
             self.send(self._capture, CAPTURE_GRANT, uints(len(self._held)))
             self._held.clear()
+        if self._answer is not None:
+            self._reached = self._answer.step, self._answer.now_ns
         self._answer = None
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         self.send(
@@ -199,15 +204,27 @@ class Control(Connection):
             STEPPER_STEP,
             uints(self._sequence, length_ns >> 32, length_ns & 0xFFFFFFFF, timeout_ms),
         )
-        self.flush()
+        with self._ending():
+            self.flush()
 
     def finish_step(self) -> StepResult:
         """Waits for the answer to the step that was begun."""
-        while self._answer is None:
-            self.dispatch()
+        with self._ending():
+            while self._answer is None:
+                self.dispatch()
         if self._answer.status in (Status.EXITED, Status.CRASHED):
             self._learn_how_it_ended(self._answer)
         return self._answer
+
+    @contextlib.contextmanager
+    def _ending(self) -> Iterator[None]:
+        """A session that ended while the step was on its way to it told so, but answers no more."""
+        try:
+            yield
+        except SessionLost:
+            if self.facts.ended is None or self.error:
+                raise
+            self._answer = self._answer or StepResult(Status.EXITED, *self._reached)
 
     def step(self, length_ns: int, timeout_ms: int = 0) -> StepResult:
         self.begin_step(length_ns, timeout_ms)
