@@ -113,8 +113,17 @@ struct CaptureClient::Listeners {
         }
     }
 
-    static void damage(void*, stepscope_capture_v1*, int32_t, int32_t, int32_t, int32_t) {
-        // Consumers get whole pictures.
+    static void damage(void* data, stepscope_capture_v1*, int32_t x, int32_t y, int32_t width,
+                       int32_t height) {
+        CaptureClient& capture = self(data);
+        if (x < 0 || y < 0 || width <= 0 || height <= 0) {
+            capture.broken(std::format("damage of {}x{} at {},{}", width, height, x, y));
+            return;
+        }
+        add_damage(capture.pending_damage_,
+                   {static_cast<uint32_t>(x), static_cast<uint32_t>(y),
+                    static_cast<uint32_t>(width), static_cast<uint32_t>(height)},
+                   capture.picture());
     }
 
     static void step_time(void* data, stepscope_capture_v1*, uint32_t step_hi, uint32_t step_lo,
@@ -128,6 +137,7 @@ struct CaptureClient::Listeners {
                       uint32_t flags, uint32_t dropped) {
         CaptureClient& capture = self(data);
         --capture.credits_;
+        Damage damage = std::exchange(capture.pending_damage_, {});
         if (capture.handler_ == nullptr) {
             capture.pending_fence_.reset();
             capture.release({serial});
@@ -154,6 +164,11 @@ struct CaptureClient::Listeners {
         info.reason = static_cast<FrameReason>(reason);
         info.first = (flags & STEPSCOPE_CAPTURE_V1_FLAG_FIRST) != 0;
         info.dropped = dropped;
+        if (!info.first && !damage.empty() && !covers(damage, capture.picture())) {
+            info.damage = std::move(damage);
+            info.damage_since = capture.last_commit_;
+        }
+        capture.last_commit_ = info.commit;
         std::tie(info.step, info.virtual_time_ns) = std::exchange(capture.pending_step_, {0, 0});
         if (auto taken = capture.handler_->handle_frame(info, capture.take_fence(info)); !taken) {
             capture.control_->fail_with(taken.error());
@@ -167,6 +182,12 @@ struct CaptureClient::Listeners {
     static constexpr stepscope_capture_v1_listener capture{
         format, slot, plane, slot_done, slot_gone, damage, step_time, frame, acquire_fence};
 };
+
+void absorb_damage(FrameInfo& next, const FrameInfo& dropped) {
+    next.damage =
+        next.damage_since == dropped.commit ? join_damage(dropped.damage, next.damage) : Damage();
+    next.damage_since = next.damage.empty() ? 0 : dropped.damage_since;
+}
 
 CaptureClient::CaptureClient(std::shared_ptr<ControlClient> control, CaptureHandler& handler)
     : control_(std::move(control)), capture_(control_->create_capture()), handler_(&handler) {

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "control_client.hpp"
+#include "damage.hpp"
 #include "gst/slot_memory.hpp"
-#include "picture_area.hpp"
 
 namespace stepscope {
 
@@ -44,8 +44,12 @@ struct FrameInfo {
     uint32_t dropped = 0;
     uint64_t step = 0;  // of the session, from 1; 0 outside of lock-step
     uint64_t virtual_time_ns = 0;
-    std::vector<PictureArea> damage;  // since the frame before; none: anything may differ
+    Damage damage;
+    uint64_t damage_since = 0;  // the picture that it is relative to; 0: unknown
 };
+
+/** For when `dropped`, the frame before `next`, is given up: its damage counts for `next`. */
+void absorb_damage(FrameInfo& next, const FrameInfo& dropped);
 
 /** What a capture tells its user, on the thread that dispatches. */
 class CaptureHandler {
@@ -101,6 +105,7 @@ private:
     };
 
     void broken(const std::string& what);
+    PictureArea picture() const { return {0, 0, format_.width, format_.height}; }
     GstPtr<GstStepscopeFence> take_fence(const FrameInfo& info);
     void send_release_fences(uint32_t serial);
 
@@ -122,6 +127,8 @@ private:
     std::map<uint32_t, MemoryKind> slot_memory_;
     std::vector<DrmFormat> formats_;
     std::pair<uint64_t, uint64_t> pending_step_{0, 0};
+    Damage pending_damage_;
+    uint64_t last_commit_ = 0;
 };
 
 }  // namespace stepscope

@@ -61,6 +61,7 @@ std::optional<CapturedFrame> CaptureStream::take_newest() {
 
 void CaptureStream::keep_newest() {
     while (frames_.size() > 1) {
+        absorb_damage(frames_[1].info, frames_[0].info);
         frames_.pop_front();
         ++stats_.dropped;
     }

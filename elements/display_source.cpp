@@ -334,19 +334,19 @@ void DisplaySource::handle_failed() {
 
 /** Damage within the region, in its coordinates; nothing if none of it is. Empty means: anything.
  */
-std::optional<std::vector<PictureArea>> DisplaySource::damage_within(
-    const CopiedPicture& picture) const {
+std::optional<Damage> DisplaySource::damage_within(const CopiedPicture& picture) const {
     if (picture.damage.empty()) {
         return picture.damage;
     }
     const PictureArea area =
         region_.value_or(PictureArea{0, 0, chosen_->request.width, chosen_->request.height});
-    std::vector<PictureArea> damage;
+    Damage damage;
     for (const PictureArea& damaged : picture.damage) {
-        if (auto common = intersect(damaged, area)) {
-            damage.push_back(
-                {common->x - area.x, common->y - area.y, common->width, common->height});
-        }
+        add_damage(damage, damaged, area);
+    }
+    for (PictureArea& damaged : damage) {
+        damaged.x -= area.x;
+        damaged.y -= area.y;
     }
     if (damage.empty()) {
         return std::nullopt;
@@ -381,6 +381,7 @@ void DisplaySource::handle_copied(CopiedPicture picture) {
     frame.info.path = FramePath::copied;
     frame.info.reason = FrameReason::screencopy;
     frame.info.damage = std::move(*damage);
+    frame.info.damage_since = frame.info.damage.empty() ? 0 : frame.info.commit - 1;
     frame.slot = slot->second.memory;
     frame.memories = slot->second.memory->acquire(frame.info.serial);
     frame.fence = slot->second.fences.copied();
@@ -402,14 +403,7 @@ std::optional<CapturedFrame> DisplaySource::take_newest() {
 }
 
 void DisplaySource::drop_oldest() {
-    // What the dropped picture changed, the next has changed, too.
-    std::vector<PictureArea>& next = frames_[1].info.damage;
-    const std::vector<PictureArea>& dropped = frames_[0].info.damage;
-    if (next.empty() || dropped.empty()) {
-        next.clear();
-    } else {
-        next.insert(next.end(), dropped.begin(), dropped.end());
-    }
+    absorb_damage(frames_[1].info, frames_[0].info);
     frames_.pop_front();
     ++stats_.dropped;
 }

@@ -92,7 +92,7 @@ private:
     void take_returned();
     Result<void> pump();
     Result<std::optional<uint32_t>> find_slot();
-    std::optional<std::vector<PictureArea>> damage_within(const CopiedPicture& picture) const;
+    std::optional<Damage> damage_within(const CopiedPicture& picture) const;
     void drop_oldest();
 
     const std::unique_ptr<DisplayConnection> display_;

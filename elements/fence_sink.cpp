@@ -5,6 +5,7 @@
 
 #include <format>
 
+#include "frame_buffer.hpp"
 #include "gst/element_error.hpp"
 #include "gst/shared_memory.hpp"
 #include "stream_caps.hpp"
@@ -193,6 +194,7 @@ Result<void> FenceSink::prepare_stream(GstBuffer* buffer) {
                                                       stream->rate_numerator);
     }
     slots_->clear();
+    last_commit_ = 0;
     server_->set_stream(*stream);
     stream_ = *stream;
     return {};
@@ -230,6 +232,13 @@ wire::Frame FenceSink::describe(GstBuffer* buffer) const {
         frame.step = meta->step;
         frame.virtual_time = meta->step != 0 ? meta->virtual_time : wire::kNoTime;
         frame.commit = meta->commit_id;
+        if (meta->commit_id != last_commit_) {
+            frame.flags &= ~uint32_t{wire::frame_repeated};  // what it repeats was not sent
+        }
+        for (const PictureArea& area :
+             known_damage(buffer, last_commit_, {0, 0, stream_->width, stream_->height})) {
+            frame.damage.push_back({area.x, area.y, area.width, area.height});
+        }
         frame.input_sequence = meta->input_sequence;
         frame.path = static_cast<uint32_t>(meta->path);
         frame.reason = static_cast<uint32_t>(meta->reason);
@@ -285,6 +294,7 @@ GstFlowReturn FenceSink::deliver(GstBuffer* original, GstBuffer* buffer) {
     if (buffer != original) {
         frame.path = GST_STEPSCOPE_FRAME_PATH_COPIED;
     }
+    last_commit_ = frame.commit;
     server_->deliver(frame, fence.get(), std::make_shared<BufferLease>(buffer));
     ++stats_.frames;
     stats_.slots = slots_->announced();

@@ -85,6 +85,7 @@ private:
     std::optional<GstVideoInfo> info_;  // of plain memory
     std::optional<wire::Stream> stream_;
     GstPtr<GstBufferPool> pool_;  // for copies
+    uint64_t last_commit_ = 0;    // number of the picture that was sent last; 0: unknown
 };
 
 }  // namespace stepscope

@@ -339,6 +339,15 @@ Result<void> FenceSource::add_slot(const wire::Slot& slot, std::vector<UniqueFd>
     return {};
 }
 
+Damage FenceSource::damage_of(const wire::Frame& frame) const {
+    Damage damage;
+    for (const wire::Rectangle& area : frame.damage) {
+        add_damage(damage, {area.x, area.y, area.width, area.height},
+                   {0, 0, stream_->width, stream_->height});
+    }
+    return damage;
+}
+
 Result<GstFlowReturn> FenceSource::make_buffer(const wire::Frame& frame, UniqueFd fence_fd,
                                                GstBuffer** buffer) {
     auto slot = slots_.find(frame.slot);
@@ -362,10 +371,13 @@ Result<GstFlowReturn> FenceSource::make_buffer(const wire::Frame& frame, UniqueF
                  .reason = static_cast<FrameReason>(frame.reason),
                  .dropped = frame.dropped,
                  .step = frame.step,
-                 .virtual_time_ns = frame.virtual_time},
+                 .virtual_time_ns = frame.virtual_time,
+                 .damage = damage_of(frame)},
         .slot = slot->second,
         .memories = slot->second->acquire(static_cast<uint32_t>(frame.frame)),
         .fence = GstPtr<GstStepscopeFence>(gst_stepscope_fence_ref(fence))};
+    captured.info.damage_since = captured.info.damage.empty() ? 0 : last_commit_;
+    last_commit_ = frame.commit;
     stats_.dropped += frame.dropped;
     if (!agreed_ && !gst_base_src_negotiate(element_)) {
         return flushing_ ? GST_FLOW_FLUSHING : GST_FLOW_NOT_NEGOTIATED;

@@ -64,6 +64,7 @@ private:
     GstElement* element() const { return GST_ELEMENT(element_); }
     Result<GstFlowReturn> handle(FrameEvent& event, GstBuffer** buffer);
     Result<void> add_slot(const wire::Slot& slot, std::vector<UniqueFd> fds);
+    Damage damage_of(const wire::Frame& frame) const;
     Result<GstFlowReturn> make_buffer(const wire::Frame& frame, UniqueFd fence, GstBuffer** buffer);
     Result<void> honour_fence(GstStepscopeFence* fence, const CapturedFrame& frame);
     void stamp(GstBuffer* buffer, const wire::Frame& frame);
@@ -89,6 +90,7 @@ private:
     bool stepping_ = false;
     bool begun_ = false;
     uint64_t sequence_ = 0;
+    uint64_t last_commit_ = 0;  // number of the picture that came last; 0: unknown
 };
 
 }  // namespace stepscope

@@ -36,6 +36,7 @@ void describe(GstBuffer* buffer, const FrameInfo& info, FramePath path) {
     GstStepscopeFrameMeta* meta = gst_buffer_add_stepscope_frame_meta(
         buffer, info.commit, static_cast<GstStepscopeFramePath>(path),
         static_cast<GstStepscopeFrameReason>(info.reason), FALSE);
+    meta->damage_since = info.damage_since;
     if (info.step != 0) {
         gst_buffer_add_reference_timestamp_meta(buffer, virtual_caps(), info.virtual_time_ns,
                                                 GST_CLOCK_TIME_NONE);
@@ -87,6 +88,27 @@ void forget_damage(GstBuffer* buffer) {
         return TRUE;
     };
     gst_buffer_foreach_meta(buffer, drop, nullptr);
+}
+
+Damage known_damage(GstBuffer* buffer, uint64_t since, const PictureArea& picture) {
+    const GstStepscopeFrameMeta* frame = gst_buffer_get_stepscope_frame_meta(buffer);
+    // Who draws into a picture on its way has to copy it first: ours is read-only.
+    const bool untouched = gst_buffer_n_memory(buffer) > 0 &&
+                           GST_MEMORY_IS_READONLY(gst_buffer_peek_memory(buffer, 0));
+    if (since == 0 || frame == nullptr || frame->damage_since != since || !untouched) {
+        return {};
+    }
+    static const GQuark damage_region = g_quark_from_static_string(kDamageRegion);
+    Damage damage;
+    gpointer state = nullptr;
+    while (GstMeta* meta = gst_buffer_iterate_meta_filtered(
+               buffer, &state, GST_VIDEO_REGION_OF_INTEREST_META_API_TYPE)) {
+        const auto* region = reinterpret_cast<GstVideoRegionOfInterestMeta*>(meta);
+        if (region->roi_type == damage_region) {
+            add_damage(damage, {region->x, region->y, region->w, region->h}, picture);
+        }
+    }
+    return damage;
 }
 
 Result<void> import_fence(const CapturedFrame& frame) {

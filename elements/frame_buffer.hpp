@@ -15,6 +15,12 @@ GstPtr<GstBuffer> wrap_frame(const CapturedFrame& frame);
 /** For a buffer that shows the same picture as the one before: nothing changed. */
 void forget_damage(GstBuffer* buffer);
 
+/**
+ * What a buffer of ours says that differs from the picture numbered `since`; nothing if it does not
+ * say, or if something was drawn into it since.
+ */
+Damage known_damage(GstBuffer* buffer, uint64_t since, const PictureArea& picture);
+
 /** Puts the frame's acquire fence into its DMA-BUFs, where drivers and mappings find it. */
 Result<void> import_fence(const CapturedFrame& frame);
 

@@ -12,11 +12,13 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/frame_wire.hpp"
 #include "base/sync_file.hpp"
 #include "base/unique_fd.hpp"
+#include "damage.hpp"
 
 namespace stepscope {
 
@@ -47,6 +49,52 @@ struct BegunStep {
     std::vector<wire::Input> inputs;
 };
 
+static_assert(kMaxDamage == wire::kMaxDamage);
+
+/** What has changed since the frame that a consumer got last, while frames were left out for it. */
+class UnseenChanges {
+public:
+    /** A frame that the consumer does not get. */
+    void note_dropped(const wire::Frame& frame) {
+        if ((frame.flags & wire::frame_repeated) != 0) {
+            return;
+        }
+        damage_ = new_picture_ ? join_damage(std::move(damage_), areas_of(frame)) : areas_of(frame);
+        new_picture_ = true;
+    }
+    /** Makes `frame`, which is sent now, say what differs for this consumer. */
+    void add_to(wire::Frame& frame) {
+        if (!std::exchange(new_picture_, false)) {
+            return;
+        }
+        if ((frame.flags & wire::frame_repeated) == 0) {
+            damage_ = join_damage(std::move(damage_), areas_of(frame));
+        }
+        frame.flags &= ~uint32_t{wire::frame_repeated};
+        frame.damage.clear();
+        for (const PictureArea& area : std::exchange(damage_, {})) {
+            frame.damage.push_back({area.x, area.y, area.width, area.height});
+        }
+    }
+    /** The next frame has nothing to do with the one before. */
+    void forget() {
+        new_picture_ = true;
+        damage_.clear();
+    }
+
+private:
+    static Damage areas_of(const wire::Frame& frame) {
+        Damage damage;
+        for (const wire::Rectangle& area : frame.damage) {
+            damage.push_back({area.x, area.y, area.width, area.height});
+        }
+        return damage;
+    }
+
+    bool new_picture_ = true;  // at least one that the consumer has not seen
+    Damage damage_;
+};
+
 /** One connection, as FrameServer keeps it; guarded by its mutex. */
 struct FrameConsumer {
     using Clock = std::chrono::steady_clock;
@@ -68,7 +116,8 @@ struct FrameConsumer {
     std::set<uint32_t> slots;           // those that were
     uint64_t seen = 0;                  // newest frame that was sent
     uint32_t dropped = 0;               // since then
-    bool ended = false;                 // was told so
+    UnseenChanges unseen;
+    bool ended = false;  // was told so
 
     uint64_t inputs = 0;             // messages so far
     std::vector<wire::Input> kept;   // until the next step

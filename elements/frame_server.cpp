@@ -165,6 +165,7 @@ void FrameServer::send_frame(Work& work, FrameConsumer& consumer, const wire::Fr
     std::vector<int> fds;
     if (consumer.stream != stream_.stream) {
         consumer.stream = stream_.stream;
+        consumer.unseen.forget();
         packet.add(stream_);
     }
     if (consumer.slots.insert(frame.slot).second) {
@@ -174,6 +175,7 @@ void FrameServer::send_frame(Work& work, FrameConsumer& consumer, const wire::Fr
         }
     }
     wire::Frame own = frame;
+    consumer.unseen.add_to(own);
     own.dropped = std::exchange(consumer.dropped, 0);
     own.answers = consumer.taking.value_or(0);
     consumer.taking.reset();
@@ -211,6 +213,7 @@ void FrameServer::deliver(wire::Frame frame, int fence, const LeasePtr& lease) {
             // In mode steps it gets it as soon as it can take it.
             if (settings_.mode != wire::Mode::steps) {
                 ++consumer->dropped;
+                consumer->unseen.note_dropped(frame);
                 ++stats_.dropped;
             }
             continue;

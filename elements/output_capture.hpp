@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "damage.hpp"
 #include "display_connection.hpp"
-#include "picture_area.hpp"
 
 namespace stepscope {
 
@@ -27,8 +27,8 @@ struct CaptureConstraints {
 };
 
 struct CopiedPicture {
-    uint64_t time_ns = 0;             // CLOCK_MONOTONIC, of the presentation; 0: unknown
-    std::vector<PictureArea> damage;  // since the copy before; none: anything
+    uint64_t time_ns = 0;  // CLOCK_MONOTONIC, of the presentation; 0: unknown
+    Damage damage;         // since the copy before; none: anything
     bool upside_down = false;
 };
 

@@ -175,6 +175,9 @@ void ScreencopyCapture::take_picture(const StepAnswer& answer) {
     if (frame) {
         steps_->game_shown = true;
         if (is_new || !steps_->picture_is_new) {
+            if (steps_->picture) {
+                absorb_damage(frame->info, steps_->picture->info);
+            }
             steps_->picture = std::move(frame);
             steps_->picture_is_new = is_new;
         }

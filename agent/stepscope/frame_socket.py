@@ -115,6 +115,12 @@ class SocketFrame:
         return self._message.path == 1
 
     @property
+    def damage(self) -> list[tuple[int, int, int, int]]:
+        """Rectangles, as (x, y, width, height), of what differs from the frame before. Empty:
+        everything may, or, of a repeated frame, nothing does."""
+        return self._message.damage
+
+    @property
     def stream(self) -> wire.Stream:
         return self._slot.stream
 

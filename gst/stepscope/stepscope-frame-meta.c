@@ -68,6 +68,7 @@ static gboolean frame_meta_init(GstMeta* meta, gpointer params, GstBuffer* buffe
     self->step = 0;
     self->virtual_time = 0;
     self->input_sequence = 0;
+    self->damage_since = 0;
     return TRUE;
 }
 
@@ -82,6 +83,7 @@ static gboolean frame_meta_transform(GstBuffer* destination, GstMeta* meta, GstB
     copy->step = self->step;
     copy->virtual_time = self->virtual_time;
     copy->input_sequence = self->input_sequence;
+    copy->damage_since = self->damage_since;
     return TRUE;
 }
 

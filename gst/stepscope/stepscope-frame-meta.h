@@ -73,6 +73,8 @@ typedef struct _GstStepscopeFrameMeta GstStepscopeFrameMeta;
  * @input_sequence: lock-step: number of input events that the capturing element had sent when the
  *   step of this buffer began, so the picture is the first that can show the newest of them; live:
  * 0
+ * @damage_since: number of the picture from which this one differs only in the buffer's
+ *   #GstVideoRegionOfInterestMeta of the type `damage`; 0 if that is not known
  *
  * Where a captured picture comes from. Travels with copies of the buffer within a process; it has
  * no serialized form.
@@ -89,6 +91,7 @@ struct _GstStepscopeFrameMeta {
     guint64 step;
     guint64 virtual_time;
     guint64 input_sequence;
+    guint64 damage_since;
 };
 
 GST_STEPSCOPE_API

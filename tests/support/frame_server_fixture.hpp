@@ -73,8 +73,11 @@ struct ServerFixture : FrameServerHandler {
     }
     /** The lease expires when all consumers have released the frame. */
     std::weak_ptr<FrameLease> deliver(uint32_t slot, int fence) {
+        return deliver(wire::Frame{.slot = slot}, fence);
+    }
+    std::weak_ptr<FrameLease> deliver(const wire::Frame& frame, int fence) {
         auto lease = std::make_shared<PlainLease>();
-        server->deliver({.slot = slot}, fence, lease);
+        server->deliver(frame, fence, lease);
         return lease;
     }
 

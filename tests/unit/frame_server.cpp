@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <random>
 
@@ -37,8 +38,29 @@ struct Producer : ServerFixture {
     }
     std::weak_ptr<FrameLease> deliver() { return ServerFixture::deliver(slot, -1); }
 
+    /** A frame with a damaged rectangle for each x; with none it may differ anywhere. */
+    void deliver_damaged(const std::vector<uint32_t>& places, uint32_t flags = 0) {
+        wire::Frame frame{.slot = slot, .flags = flags};
+        for (uint32_t x : places) {
+            frame.damage.push_back({x, 0, 1, 1});
+        }
+        ServerFixture::deliver(frame, -1);
+    }
+
     uint32_t slot = 0;
 };
+
+std::vector<uint32_t> places(const wire::Frame& frame) {
+    std::vector<uint32_t> places;
+    for (const wire::Rectangle& area : frame.damage) {
+        places.push_back(area.x);
+    }
+    return places;
+}
+
+bool repeated(const wire::Frame& frame) {
+    return (frame.flags & wire::frame_repeated) != 0;
+}
 
 }  // namespace
 
@@ -87,6 +109,83 @@ TEST_CASE("a frame that was left out is counted") {
     auto next = await<wire::Frame>(*consumer).message;
     CHECK(next.dropped >= 2);
     CHECK((next.flags & wire::frame_discontinuity) != 0);
+}
+
+TEST_CASE("damage is what differs from the frame that this consumer had before") {
+    Producer producer(wire::Mode::live);
+    auto all = producer.connect({.capabilities = 15, .credits = 100});
+    auto some = producer.connect({.capabilities = 15, .credits = 1});
+    using List = std::vector<uint32_t>;
+    auto next = [](FrameClient& consumer) { return await<wire::Frame>(consumer).message; };
+    // A message that has an answer has been taken, and those before it.
+    auto grant = [&] {
+        some->send({wire::Credits{1}, wire::Step{1}});
+        await<wire::Refused>(*some);
+    };
+    producer.deliver_damaged({1}, wire::frame_repeated);
+    for (FrameClient* consumer : {all.get(), some.get()}) {
+        const wire::Frame first = next(*consumer);
+        CHECK(places(first).empty());
+        CHECK_FALSE(repeated(first));
+    }
+    producer.deliver_damaged({2});
+    producer.deliver_damaged({3, 2});
+    producer.deliver_damaged({}, wire::frame_repeated);
+    grant();
+    producer.deliver_damaged({4});
+    CHECK(places(next(*some)) == List{2, 3, 4});
+    CHECK(places(next(*all)) == List{2});
+    CHECK(places(next(*all)) == List{3, 2});
+    const wire::Frame same = next(*all);
+    CHECK(repeated(same));
+    CHECK(places(same).empty());
+    CHECK(places(next(*all)) == List{4});
+
+    SECTION("a repeat of a picture that it missed is new for it") {
+        producer.deliver_damaged({5});
+        grant();
+        producer.deliver_damaged({}, wire::frame_repeated);
+        const wire::Frame missed = next(*some);
+        CHECK_FALSE(repeated(missed));
+        CHECK(places(missed) == List{5});
+    }
+    SECTION("one frame whose damage is not known, and nothing is known") {
+        producer.deliver_damaged({5});
+        producer.deliver_damaged({});
+        producer.deliver_damaged({6});
+        grant();
+        producer.deliver_damaged({7});
+        CHECK(places(next(*some)).empty());
+        grant();
+        producer.deliver_damaged({8});
+        CHECK(places(next(*some)) == List{8});
+    }
+    SECTION("too many rectangles become one around them") {
+        for (uint32_t x = 10; x < 90; ++x) {
+            producer.deliver_damaged({x});
+        }
+        grant();
+        producer.deliver_damaged({90});
+        const wire::Frame frame = next(*some);
+        CHECK(frame.damage.size() <= wire::kMaxDamage);
+        for (uint32_t x = 10; x <= 90; ++x) {
+            CHECK(std::ranges::any_of(frame.damage, [x](const wire::Rectangle& area) {
+                return x >= area.x && x < area.x + area.width;
+            }));
+        }
+    }
+    SECTION("nothing is known of the first frame of a stream") {
+        producer.server->set_stream(small_stream(wire::Memory::memfd));
+        std::vector<UniqueFd> files;
+        files.push_back(make_memory(4096));
+        producer.slot = producer.server->add_slot(small_slot(4096), std::move(files));
+        grant();
+        producer.deliver_damaged({5});
+        CHECK(places(next(*some)).empty());
+        grant();
+        producer.deliver_damaged({6});
+        CHECK(places(next(*some)) == List{6});
+    }
 }
 
 TEST_CASE("a step is answered by the next frame, with its inputs before it") {
