@@ -156,6 +156,12 @@ private:
                 server_.windows_.handle_resize(this);
             }
         });
+        // wlroots maps a window at a commit, and by X11 comes later than by Wayland whose surface
+        // is whose: the first picture may be there by now, and no other one comes before it is
+        // shown.
+        if (wlr_surface_has_buffer(window_->surface)) {
+            wlr_surface_map(window_->surface);
+        }
     }
 
     void handle_configure(const wlr_xwayland_surface_configure_event& event) {
