@@ -13,7 +13,7 @@
 namespace stepscope {
 namespace {
 
-constexpr uint32_t kControlVersion = 2;
+constexpr uint32_t kControlVersion = 3;
 
 ControlDisplay* self_of(wl_resource* resource) {
     return static_cast<ControlDisplay*>(wl_resource_get_user_data(resource));
@@ -36,6 +36,7 @@ const struct stepscope_control_v1_interface ControlDisplay::kControlRequests{
     .get_session = create_session,
     .create_capture = create_capture,
     .get_stepper = get_stepper,
+    .get_sound = get_sound,
 };
 
 const struct stepscope_session_v1_interface ControlDisplay::kSessionRequests{
@@ -138,6 +139,9 @@ void ControlDisplay::bind(wl_client* client, void* data, uint32_t version, uint3
     if (self->hooks_.offer_pipewire && version >= STEPSCOPE_SESSION_V1_PIPEWIRE_SINCE_VERSION) {
         capabilities |= STEPSCOPE_CONTROL_V1_CAPABILITY_PIPEWIRE;
     }
+    if (self->sound_ != nullptr && version >= STEPSCOPE_CONTROL_V1_GET_SOUND_SINCE_VERSION) {
+        capabilities |= STEPSCOPE_CONTROL_V1_CAPABILITY_SOUND;
+    }
     stepscope_control_v1_send_capabilities(resource, capabilities);
 }
 
@@ -198,6 +202,19 @@ void ControlDisplay::get_stepper(wl_client* client, wl_resource* resource, uint3
         return;
     }
     self->stepper_->create(client, static_cast<uint32_t>(wl_resource_get_version(resource)), id);
+}
+
+void ControlDisplay::get_sound(wl_client* client, wl_resource* resource, uint32_t id) {
+    ControlDisplay* self = self_of(resource);
+    if (self->sound_ == nullptr) {
+        wl_resource_post_error(resource, STEPSCOPE_CONTROL_V1_ERROR_NO_SOUND,
+                               "session '%s' has no sound in virtual time; start it with: "
+                               "stepscope --lockstep --audio session",
+                               self->state_.name.c_str());
+        return;
+    }
+    self->sound_->create_capture(client, static_cast<uint32_t>(wl_resource_get_version(resource)),
+                                 id);
 }
 
 void ControlDisplay::set_output(wl_client* /*client*/, wl_resource* resource, uint32_t width,

@@ -13,6 +13,7 @@
 #include "capture.hpp"
 #include "listener.hpp"
 #include "pipewire_session.hpp"
+#include "stepped_sound.hpp"
 #include "stepper.hpp"
 
 namespace stepscope {
@@ -51,6 +52,8 @@ public:
     Result<void> listen(const std::string& path);
     /** Lets clients step the session. Borrowed. */
     void offer_stepping(LockStep& lock_step) { stepper_.emplace(lock_step); }
+    /** Lets clients have the game's sound. Borrowed. */
+    void offer_sound(SteppedSound& sound) { sound_ = &sound; }
     /** Hides a global from the game's display. */
     void make_private(const wl_global* global) { private_globals_.insert(global); }
 
@@ -72,6 +75,7 @@ private:
     static void create_session(wl_client* client, wl_resource* resource, uint32_t id);
     static void create_capture(wl_client* client, wl_resource* resource, uint32_t id);
     static void get_stepper(wl_client* client, wl_resource* resource, uint32_t id);
+    static void get_sound(wl_client* client, wl_resource* resource, uint32_t id);
     static void set_output(wl_client* client, wl_resource* resource, uint32_t width,
                            uint32_t height, uint32_t numerator, uint32_t denominator);
     static void terminate(wl_client* client, wl_resource* resource);
@@ -98,6 +102,7 @@ private:
     std::set<wl_resource*> sessions_;
     std::set<wl_resource*> pipewire_watchers_;  // of those
     std::optional<Stepper> stepper_;
+    SteppedSound* sound_ = nullptr;  // may be null
     wl_global* global_;
 };
 

@@ -38,9 +38,16 @@ void link_sound(const GameEnvironment& environment, std::map<std::string, std::s
     const std::string outer = environment_or("XDG_RUNTIME_DIR", "");
     const fs::path inner = environment.runtime_directory;
     std::error_code error;
-    if (environment.audio == AudioMode::off) {
+    if (environment.audio == AudioMode::off || !environment.alsa_configuration.empty()) {
         for (const char* name : {"PULSE_SERVER", "PIPEWIRE_REMOTE", "PIPEWIRE_RUNTIME_DIR"}) {
             variables.erase(name);
+        }
+        if (!environment.alsa_configuration.empty()) {
+            variables["ALSA_CONFIG_PATH"] = environment.alsa_configuration;
+            // SDL 2 and 3, and OpenAL: the first choice of each is another sound system.
+            for (const char* name : {"SDL_AUDIODRIVER", "SDL_AUDIO_DRIVER", "ALSOFT_DRIVERS"}) {
+                variables.try_emplace(name, "alsa");
+            }
         }
         return;
     }

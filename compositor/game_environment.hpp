@@ -18,6 +18,7 @@ struct GameEnvironment {
     std::string runtime_directory;
     AudioMode audio = AudioMode::play;
     std::string sound_sink;              // PipeWire node for AudioMode::session
+    std::string alsa_configuration;      // of the session's own device, in lock-step; else empty
     std::string x11_display;             // empty: no X11
     std::string vulkan_layer_directory;  // empty: no present gate for Vulkan
 };

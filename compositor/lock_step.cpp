@@ -394,6 +394,9 @@ void LockStep::note_picture(uint64_t presents) {
 void LockStep::answer(const Outcome& outcome) {
     wl_event_source_timer_update(timeout_.get(), 0);
     deferred_.reset();
+    if (step_end_) {
+        step_end_(outcome.now_ns);
+    }
     if (Done done = std::exchange(done_, {})) {
         done(outcome);
     }

@@ -46,6 +46,11 @@ public:
         before_step_ = std::move(before_step);
     }
 
+    /** Called at the end of each step, with the virtual time, before it is answered. */
+    void set_step_end(std::function<void(int64_t now_ns)> step_end) {
+        step_end_ = std::move(step_end);
+    }
+
     /** The session has to be set up by `start`, which is called with the first step; that begins
      * after it. Until then its consumer makes its input devices, and nobody sees them come. */
     void prepare(std::function<void()> start) {
@@ -138,6 +143,7 @@ private:
     std::function<void()> ready_;
     int64_t patient_until_ns_ = 0;  // CLOCK_MONOTONIC
     std::function<void()> before_step_;
+    std::function<void(int64_t)> step_end_;
     int64_t origin_ns_ = 0;  // of what consumers call virtual time
     bool handed_over_ = false;
     std::optional<ClockController::StepResult> ended_step_;  // the game's end is not explained yet

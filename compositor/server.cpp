@@ -53,6 +53,7 @@ Server::~Server() {
     xwayland_.reset();
     pipewire_.reset();
     control_.reset();
+    sound_.reset();
     returns_.reset();
     lock_step_.reset();
     if (display_) {
@@ -85,6 +86,10 @@ Result<void> Server::start() {
 
     if (auto listening = listen_for_games(); !listening) {
         return listening;
+    }
+    audio_ = audio_mode();
+    if (auto offered = offer_sound(); !offered) {
+        return offered;
     }
     if (auto offered = offer_pipewire(); !offered) {
         return offered;
@@ -148,7 +153,7 @@ Result<void> Server::start() {
     return {};
 }
 
-// Sound of a game whose time stands still between steps is of no use to anybody.
+// In lock-step, sound is for those who ask for it: most step to learn, and it takes time to make.
 AudioMode Server::audio_mode() const {
     if (options_.audio != AudioMode::automatic) {
         return options_.audio;
@@ -158,9 +163,22 @@ AudioMode Server::audio_mode() const {
     return own ? AudioMode::session : AudioMode::play;
 }
 
+Result<void> Server::offer_sound() {
+    if (!lock_step_ || audio_ != AudioMode::session) {
+        return {};
+    }
+    auto sound = SteppedSound::create(directory_.runtime_directory() + "/asound.conf");
+    if (!sound) {
+        return std::unexpected(sound.error());
+    }
+    sound_ = std::move(*sound);
+    lock_step_->set_step_end([this](int64_t now_ns) { sound_->handle_step_end(now_ns); });
+    control_->offer_sound(*sound_);
+    return {};
+}
+
 Result<void> Server::offer_pipewire() {
-    audio_ = audio_mode();
-    if (!options_.pipewire && audio_ != AudioMode::session) {
+    if (!options_.pipewire && (sound_ || audio_ != AudioMode::session)) {
         return {};
     }
     if (auto made = make_pipewire(options_.pipewire); !made) {
@@ -175,7 +193,7 @@ Result<void> Server::make_pipewire(bool video) {
                                            {.session = directory_.name(),
                                             .description = joined(options_.command),
                                             .video = video,
-                                            .sound = audio_ == AudioMode::session,
+                                            .sound = audio_ == AudioMode::session && !sound_,
                                             .changed = [this] { tell_pipewire(); }},
                                            *output_, lending_, *renderer_);
     if (!session) {
@@ -221,6 +239,7 @@ void Server::start_game() {
         .runtime_directory = directory_.runtime_directory(),
         .audio = audio_,
         .sound_sink = sound_node_name(directory_.name()),
+        .alsa_configuration = sound_ ? sound_->configuration() : "",
         .x11_display = xwayland_ ? xwayland_->display_name() : "",
         .vulkan_layer_directory = lock_step_ ? vulkan_layer_directory() : "",
     };
@@ -234,6 +253,9 @@ void Server::start_game() {
             return;
         }
         inherit = clock.inherited_fds();
+        if (sound_) {
+            sound_->set_origin(clock.monotonic_ns());
+        }
     }
     game_->start(options_.command, make_game_environment(environment), inherit);
 }

@@ -43,6 +43,7 @@ private:
     void create_globals();
     Result<void> listen_for_games();
     AudioMode audio_mode() const;
+    Result<void> offer_sound();
     Result<void> offer_pipewire();
     Result<void> make_pipewire(bool video);
     void handle_pipewire_request();
@@ -81,6 +82,7 @@ private:
     std::unique_ptr<ControlDisplay> control_;
     std::unique_ptr<PipewireSession> pipewire_;
     AudioMode audio_ = AudioMode::play;
+    std::unique_ptr<SteppedSound> sound_;  // with AudioMode::session in lock-step
     std::unique_ptr<XwaylandServer> xwayland_;
     std::unique_ptr<GameProcess> game_;
     int game_socket_ = -1;  // the display's; to see who waits to be let in
