@@ -25,7 +25,7 @@ struct ControlClient::Listeners {
                     wl_registry_bind(registry, id, &type, std::min(version, wanted)));
             }
         };
-        bind(client.control_, stepscope_control_v1_interface, 2);
+        bind(client.control_, stepscope_control_v1_interface, 3);
         bind(client.seat_, wl_seat_interface, 1);
         bind(client.keyboard_manager_, zwp_virtual_keyboard_manager_v1_interface, 1);
         bind(client.pointer_manager_, zwlr_virtual_pointer_manager_v1_interface, 1);
@@ -175,6 +175,16 @@ Result<stepscope_stepper_v1*> ControlClient::create_stepper() {
                                 name_, pid_));
     }
     return stepscope_control_v1_get_stepper(control_);
+}
+
+Result<stepscope_sound_v1*> ControlClient::create_sound() {
+    if ((capabilities_ & STEPSCOPE_CONTROL_V1_CAPABILITY_SOUND) == 0) {
+        return fail(Fault::unsupported,
+                    std::format("session '{}' (pid {}) has no sound in virtual time; start it "
+                                "with: stepscope --lockstep --audio session -- COMMAND",
+                                name_, pid_));
+    }
+    return stepscope_control_v1_get_sound(control_);
 }
 
 SessionState ControlClient::state() const {

@@ -14,6 +14,7 @@
 struct stepscope_control_v1;
 struct stepscope_session_v1;
 struct stepscope_capture_v1;
+struct stepscope_sound_v1;
 struct stepscope_stepper_v1;
 struct zwp_virtual_keyboard_manager_v1;
 struct zwlr_virtual_pointer_manager_v1;
@@ -74,6 +75,9 @@ public:
      * consumer has it, the next roundtrip() says so and the connection is dead.
      */
     Result<stepscope_stepper_v1*> create_stepper();
+
+    /** The session's sound in virtual time, on this connection's queue; the caller destroys it. */
+    Result<stepscope_sound_v1*> create_sound();
 
     SessionState state() const;
     RefreshRate refresh() const;

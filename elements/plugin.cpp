@@ -12,6 +12,7 @@
 #include "gstfencesrc.h"
 #include "gststeamdeviceprovider.h"
 #include "gststeamlaunchsrc.h"
+#include "gststepsoundsrc.h"
 #include "gstwlscreencopysrc.h"
 
 static gboolean plugin_init(GstPlugin* plugin) {
@@ -21,6 +22,7 @@ static gboolean plugin_init(GstPlugin* plugin) {
     any |= GST_ELEMENT_REGISTER(fencesink, plugin);
     any |= GST_ELEMENT_REGISTER(fencesrc, plugin);
     any |= GST_ELEMENT_REGISTER(steamlaunchsrc, plugin);
+    any |= GST_ELEMENT_REGISTER(stepsoundsrc, plugin);
     any |= GST_DEVICE_PROVIDER_REGISTER(steamdeviceprovider, plugin);
     return any;
 }
