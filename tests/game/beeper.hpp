@@ -20,6 +20,11 @@ class Beeper {
 public:
     /** Null where there is no PipeWire, in this build or on this machine. */
     static std::unique_ptr<Beeper> start(std::chrono::steady_clock::time_point start);
+    /**
+     * The same through ALSA, at the clock's whole seconds. For virtual time: elsewhere the device
+     * has a clock of its own. Null where there is no ALSA.
+     */
+    static std::unique_ptr<Beeper> start_alsa();
     virtual ~Beeper() = default;
 };
 

@@ -125,7 +125,8 @@ void Game::starve() {
 
 uint32_t Game::paint_next(const frame_code::Pixels& image) const {
     const uint32_t number = frames_shown_ + 1;
-    if (options_.beep && beeping(frame_at_ - start_)) {
+    if (options_.beep && beeping(options_.alsa ? Clock::now().time_since_epoch()
+                                               : nanoseconds(frame_at_ - start_))) {
         paint_solid(image, 0xffffff);
     } else {
         paint_frame(image, options_.paint, number, input_sequence_);

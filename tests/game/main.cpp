@@ -27,9 +27,12 @@ int run(int argc, char** argv) {
     }
     start_company(*options, *report);
     Game game(*options, *report);
-    const auto beeper = options->beep ? Beeper::start(game.start()) : nullptr;
+    const auto beeper = !options->beep  ? nullptr
+                        : options->alsa ? Beeper::start_alsa()
+                                        : Beeper::start(game.start());
     if (options->beep && !beeper) {
-        std::fprintf(stderr, "stepscope-testgame: --beep needs PipeWire\n");
+        std::fprintf(stderr, "stepscope-testgame: --beep needs %s\n",
+                     options->alsa ? "ALSA and a device" : "PipeWire");
         return 1;
     }
     const auto result =

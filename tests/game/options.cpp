@@ -82,6 +82,8 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
     app.add_flag("--vsync", options.vsync, "One frame per frame callback; --rate is ignored");
     app.add_option("--frames", options.frames, "End after so many frames");
     app.add_flag("--beep", options.beep, "Flash and beep, at the same time, once a second");
+    app.add_flag("--alsa", options.alsa,
+                 "With --beep: through ALSA, in lock-step, at the clock's whole seconds");
     app.add_option("--exit-status", options.exit_status, "Status to end with")
         ->check(CLI::Range(0, 255));
     app.add_option("--exit-after", options.exit_after, "End after so many seconds");

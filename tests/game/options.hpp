@@ -52,6 +52,7 @@ struct Options {
     std::vector<std::string> game;  // what --handover starts
 
     bool beep = false;
+    bool alsa = false;  // beep through ALSA, at the whole seconds of the clock
     Cursor cursor = Cursor::none;
     bool lock_pointer = false;
     std::optional<std::string> set_clipboard;

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Sound in lock-step: as many samples as virtual time has passed, together with the pictures."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support import beeps
+from support.pipeline import SINK, SOURCE, Gst, Pipeline, PipelineError
+from support.session import Session
+
+RATE = 48000
+FPS = 30
+# Seconds of the game's time; 60 were recorded for the record.
+SECONDS = int(os.environ.get("STEPSCOPE_TEST_SOUND_SECONDS", "4"))
+# With an X server, time begins some milliseconds later, and between two frames of the test game.
+SOUND = ("--lockstep", "--audio", "session", "--no-xwayland")
+
+
+@pytest.fixture(autouse=True)
+def with_sound(runtime):
+    device = "libasound_module_pcm_stepscope.so"
+    program = shutil.which("stepscope")
+    build = Path(program).resolve().parent.parent
+    if not any((folder / device).exists()
+               for folder in (build / "guest", *build.glob("lib*/**/stepscope"))):
+        pytest.skip("built without ALSA")
+
+
+def pipeline(frames: int, fps: int) -> Pipeline:
+    length = frames * Gst.SECOND // fps
+    return Pipeline(f"""
+        {SOURCE} mode=lockstep num-buffers={frames} ! video/x-raw,framerate={fps}/1
+        ! {SINK} max-buffers=2
+        stepsoundsrc duration={length}
+        ! {SINK.replace('name=sink', 'name=sound')} max-buffers=0""")
+
+
+def samples_of(pipe: Pipeline) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """All of the sound, left and right, and each buffer's PTS and number of samples."""
+    sink = pipe.pipeline.get_by_name("sound")
+    parts, buffers = [], []
+    while sample := sink.emit("try-pull-sample", 20 * Gst.SECOND):
+        buffer = sample.get_buffer()
+        with buffer.map(Gst.MapFlags.READ) as info:
+            parts.append(np.frombuffer(bytes(info.data), np.int16).reshape(-1, 2))
+        buffers.append((buffer.pts, len(parts[-1])))
+    pipe.raise_errors()
+    assert sink.get_property("eos"), "the sound did not end"
+    return np.concatenate(parts), buffers
+
+
+def starts(loud: np.ndarray) -> list[int]:
+    """Where it gets loud after a quarter of a second of silence."""
+    places = np.flatnonzero(loud)
+    return [int(place) for index, place in enumerate(places)
+            if place - (places[index - 1] if index else -RATE) > RATE // 4]
+
+
+def test_a_flash_and_its_beep_are_at_the_same_sample(game):
+    frames = SECONDS * FPS
+    command, _ = game("wayland", "--vsync", "--beep", "--alsa")
+    with Session(*command, options=SOUND), pipeline(frames, FPS) as pipe:
+        flashes, was_bright, times = [], True, []
+        for _ in range(frames):
+            frame = pipe.pull()
+            bright = bool(frame.image()[::16, ::16, :3].mean() > beeps.WHITE)
+            if bright and not was_bright:
+                flashes.append(frame.pts)
+            was_bright = bright
+            times.append(frame.pts)
+            del frame
+        sound, buffers = samples_of(pipe)
+    # Exactly rate × Δ samples for each step.
+    assert len(sound) == SECONDS * RATE
+    position = 0
+    for pts, count in buffers:
+        assert pts == position * Gst.SECOND // RATE
+        assert count % (RATE // FPS) == 0  # a buffer may have several steps
+        position += count
+    assert times == [step * Gst.SECOND // FPS for step in range(frames)]
+    # The first beep is cut short by the start.
+    beeped = [place for place in starts(np.abs(sound[:, 0]) > beeps.LOUD) if place > RATE // 2]
+    assert len(beeped) >= SECONDS - 2
+    seen = [pts * RATE / Gst.SECOND for pts in flashes]
+    assert beeped == seen[-len(beeped):]
+
+
+def test_a_recording_has_them_together(game, tmp_path):
+    path = tmp_path / "beep.mkv"
+    frames = SECONDS * FPS
+    command, _ = game("wayland", "--vsync", "--beep", "--alsa")
+    with Session(*command, options=SOUND):
+        pipe = Pipeline(f"""
+            matroskamux name=mux ! filesink location={path}
+            {SOURCE} mode=lockstep num-buffers={frames} ! video/x-raw,framerate={FPS}/1
+            ! videoconvert ! jpegenc ! queue ! mux.
+            stepsoundsrc duration={SECONDS * Gst.SECOND} ! queue max-size-time=0
+            ! audioconvert ! flacenc ! mux.""")
+        with pipe:
+            pipe.wait_eos()
+    apart = beeps.offsets(path)
+    assert len(apart) >= SECONDS - 2
+    # Matroska counts in milliseconds.
+    assert max(abs(offset) for offset in apart) <= 0.001, apart
+
+
+def test_sound_of_a_game_is_the_same_each_time(runtime):
+    doom = Path("/usr/share/games/doom/freedoom1.wad")
+    if not shutil.which("chocolate-doom") or not doom.exists():
+        pytest.skip("chocolate-doom or freedoom is not installed")
+    command = ("chocolate-doom", "-iwad", str(doom), "-window", "-nogui")
+
+    def heard() -> str:
+        with Session(*command, options=SOUND, size="320x200",
+                     environment={"SDL_AUDIODRIVER": "alsa"}) as session, \
+                pipeline(140, 35) as pipe:
+            pipe.drain()
+            sound, _ = samples_of(pipe)
+            assert "sound was lost" not in session.output()
+        assert len(sound) == 4 * RATE
+        assert np.abs(sound).max() > beeps.LOUD, "the game was silent"
+        return hashlib.sha256(sound.tobytes()).hexdigest()
+
+    assert heard() == heard()
+
+
+def test_a_session_without_sound_says_so(game):
+    command, _ = game("wayland")
+    with Session(*command, options=("--lockstep",)), pytest.raises(PipelineError) as error:
+        with pipeline(1, FPS):
+            pass
+    assert "--lockstep --audio session" in str(error.value)
