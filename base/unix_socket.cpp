@@ -50,6 +50,12 @@ Result<UniqueFd> listen_unix(const std::string& path, int backlog, SocketKind ki
     }
     const auto* raw = reinterpret_cast<const sockaddr*>(&*address);
     if (::bind(socket.get(), raw, sizeof(*address)) < 0) {
+        if (errno == ENOENT) {
+            return fail(Fault::not_found,
+                        std::format("there is no folder for the socket '{}'; make it, or choose "
+                                    "another path",
+                                    path));
+        }
         if (errno != EADDRINUSE) {
             return fail_errno(std::format("can't bind '{}'", path));
         }

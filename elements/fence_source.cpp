@@ -186,7 +186,11 @@ Result<std::unique_ptr<FenceSource>> FenceSource::connect(GstBaseSrc* element,
         const int os_errno = client.error().os_errno;
         const bool may_come = os_errno == ENOENT || os_errno == ECONNREFUSED;
         if (!may_come || FrameClient::Clock::now() >= deadline) {
-            return std::unexpected(client.error());
+            Error error = client.error();
+            if (may_come) {
+                error.message += "; is a pipeline with fencesink running?";
+            }
+            return std::unexpected(std::move(error));
         }
         std::this_thread::sleep_for(kRetryInterval);
     }

@@ -14,7 +14,7 @@ export CCACHE_NOHASHDIR=1
 # Programs, elements, libraries and Python modules of the build, in front of everything else.
 use_built_tree() {
     local build=$STEPSCOPE_BUILD
-    export PATH=$build/compositor:$build/steam:$checkout/agent:$PATH:/usr/games
+    export PATH=$build/compositor:$build/steam:$build/agent:$checkout/agent:$PATH:/usr/games
     export GST_PLUGIN_PATH=$build/elements${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}
     export GST_REGISTRY=$build/gst-registry-$STEPSCOPE_ENV_ID.bin
     export LD_LIBRARY_PATH=$build/gst${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}

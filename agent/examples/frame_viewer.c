@@ -54,7 +54,12 @@ int main(int argc, char** argv) {
         fprintf(stderr, "usage: frame_viewer SOCKET FRAMES PICTURE.ppm\n");
         return 2;
     }
-    long left = strtol(argv[2], NULL, 10);
+    char* end = NULL;
+    long left = strtol(argv[2], &end, 10);
+    if (left < 1 || *end != '\0') {
+        fprintf(stderr, "frame_viewer: expected a number of frames from 1, got '%s'\n", argv[2]);
+        return 2;
+    }
     char why[512];
     const struct stepscope_agent_options options = {.name = "frame_viewer", .credits = 2};
     struct stepscope_agent* agent = stepscope_agent_connect(argv[1], &options, why, sizeof(why));
@@ -73,8 +78,13 @@ int main(int argc, char** argv) {
     while (left > 0 && (result = stepscope_agent_next(agent, -1, &event)) == 1) {
         if (event.type == STEPSCOPE_AGENT_STREAM) {
             stream = event.stream;
-            printf("%ux%u at %u/%u frames per second\n", stream.width, stream.height,
-                   stream.rate_numerator, stream.rate_denominator);
+            printf("%ux%u, ", stream.width, stream.height);
+            if (stream.rate_numerator == 0) {
+                printf("a frame whenever there is one\n");
+            } else {
+                printf("%g frames per second\n",
+                       (double)stream.rate_numerator / stream.rate_denominator);
+            }
         } else if (event.type == STEPSCOPE_AGENT_SLOT) {
             stride[event.slot.slot % 4096] = event.slot.plane[0].stride;
         } else if (event.type == STEPSCOPE_AGENT_FRAME) {
