@@ -87,6 +87,9 @@ bench)
     if [[ ${1-} == steps ]]; then
         shift
         with_private_runtime_directory python3 "$checkout/bench/run_step_bench.py" "$@"
+    elif [[ ${1-} == pipewire ]]; then
+        shift
+        with_private_runtime_directory python3 "$checkout/bench/run_pipewire_bench.py" "$@"
     else
         with_private_runtime_directory python3 "$checkout/bench/run_bench.py" "$@"
     fi
