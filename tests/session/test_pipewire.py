@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Sessions as PipeWire nodes: what stock consumers get, and what bad ones can't break."""
 
+import os
 import shutil
 import signal
 import statistics
@@ -18,6 +19,11 @@ from support.processes import WATCHDOG, descriptors, memory_inodes, wait_until
 from support.session import Session
 
 QUEUE = "max-buffers=200"
+# Longer for the record: seconds of Doom and of a recording with sound, and how often a consumer
+# comes and goes.
+DOOM_SECONDS = int(os.environ.get("STEPSCOPE_TEST_DOOM_SECONDS", "3"))
+SOUND_SECONDS = float(os.environ.get("STEPSCOPE_TEST_SOUND_SECONDS", "6"))
+CYCLES = int(os.environ.get("STEPSCOPE_TEST_CYCLES", "20"))
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +89,26 @@ def test_every_picture_with_its_time(runtime, game):
         offset = statistics.median(apart)
         assert max(apart) - offset < 1_000_000, apart
         assert statistics.median(abs(each - offset) for each in apart) < 1_000_000, apart
+
+
+def test_doom(runtime):
+    """An ordinary game, at its own rate: each buffer has a time, and none comes twice."""
+    require("chocolate-doom")
+    command = ("chocolate-doom", "-iwad", "/usr/share/games/doom/freedoom1.wad", "-window",
+               "-warp", "1", "1")
+    with Daemon() as daemon, Session(*command, options=("--pipewire", "-r", "0")) as session:
+        offered(session, daemon)
+        with Pipeline(source(session)) as pipeline:
+            frames = []
+            while len(frames) < 2 or frames[-1][0] - frames[0][0] < DOOM_SECONDS * Gst.SECOND:
+                buffer = pipeline.pull().buffer
+                assert buffer.pts != Gst.CLOCK_TIME_NONE
+                frames.append((buffer.pts, buffer.offset))
+                del buffer
+    steps = [(pts - before, number - last) for (before, last), (pts, number) in pairwise(frames)]
+    assert all(time > 0 and count > 0 for time, count in steps), steps
+    lost = sum(count - 1 for _, count in steps)
+    print(f"{len(frames)} frames in {(frames[-1][0] - frames[0][0]) / 1e9:.2f} s, {lost} lost")
 
 
 def test_the_games_own_memory_arrives(runtime, game):
@@ -163,7 +189,7 @@ def test_consumers_come_and_go(runtime, game):
             cycle()
         wait_until(lambda: not daemon.links(), "no links")
         before = len(descriptors(session.pid))
-        for _ in range(20):
+        for _ in range(CYCLES):
             cycle()
         wait_until(lambda: not daemon.links(), "no links")
         wait_until(lambda: len(descriptors(session.pid)) <= before + 1, "no more descriptors")
@@ -190,8 +216,9 @@ def test_sound_and_picture_are_together(runtime, game, tmp_path):
         assert sink["media.class"] == "Audio/Sink"
         offered(session, daemon)
         wait_until(lambda: ("beep", sink["node.name"]) in daemon.links(), "the game's sound")
-        record(session, tmp_path / "beep.mkv", 6)
+        record(session, tmp_path / "beep.mkv", SOUND_SECONDS)
     apart = beeps.offsets(tmp_path / "beep.mkv")
+    print("beeps after their flashes, in ms:", [round(offset * 1000, 1) for offset in apart])
     assert len(apart) >= 3
     # pipewiresrc dates a stream by the arrival of its first buffer, so that how far the two are apart
     # depends on how busy the machine was then. It must not change afterwards.
