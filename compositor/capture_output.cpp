@@ -283,8 +283,10 @@ void CaptureOutput::show_frame(int64_t now_ns) {
         return;
     }
     // Without a beat of our own every picture counts, also of a game that is faster than we are.
-    // In a step a display server's last word counts: it is asked for it at the end.
-    gate_.guard(rate().unlimited() || (stepped_ && !is_display_servers(lone)) ? lone : nullptr);
+    // In a step a display server's last word counts: it is asked for it at the end. And a picture
+    // that is waited for must not be replaced by one that has to be waited for again.
+    const bool every_picture = rate().unlimited() || (stepped_ && !is_display_servers(lone));
+    gate_.guard(every_picture || drawing_wait_ ? lone : nullptr);
     now_ns_ = now_ns;
     const int64_t game_now_ns = clock_.time_of(now_ns);
     const uint64_t previous_commit = commit_number_;
@@ -296,8 +298,11 @@ void CaptureOutput::show_frame(int64_t now_ns) {
     if (lone != nullptr) {
         formats_.tell(lone, &output_);
     }
+    std::optional<SyncFile> unfinished;
     if (!renderer_.knows_fences()) {
         take_fences_from_scene(scene_output_);
+        // Before the drawing: a game may be done by the end of it, and the picture half of before.
+        unfinished = pending_in_scene(scene_output_);
     }
     wlr_output_state state;
     wlr_output_state_init(&state);
@@ -305,12 +310,15 @@ void CaptureOutput::show_frame(int64_t now_ns) {
     options.swapchain = ring_.get();
     const bool built = wlr_scene_output_build_state(scene_output_, &state, &options);
     if (built && wlr_swapchain_has_buffer(ring_.get(), state.buffer)) {
-        if (drawn_too_early()) {
+        if (unfinished) {
+            gate_.guard(lone);
+            draw_again_after(std::move(*unfinished));
             wlr_output_state_finish(&state);
             return;
         }
         renderer_.finish_drawing();
     }
+    drawing_wait_.reset();
     const bool committed = built && wlr_output_commit_state(&output_, &state);
     if (committed) {
         const bool passed = !wlr_swapchain_has_buffer(ring_.get(), state.buffer);
@@ -490,20 +498,12 @@ bool CaptureOutput::move_cursor(wlr_output* /*output*/, int /*x*/, int /*y*/) {
     return true;
 }
 
-// The picture was drawn from what games have not finished yet, by a renderer that does not wait: it
-// is thrown away, and drawn again when they have.
-bool CaptureOutput::drawn_too_early() {
-    if (renderer_.knows_fences()) {
-        return false;
-    }
-    auto pending = pending_in_scene(scene_output_);
-    if (!pending) {
-        return false;
-    }
+// The picture was drawn from what games had not finished, by a renderer that does not wait: it is
+// thrown away.
+void CaptureOutput::draw_again_after(SyncFile unfinished) {
     wlr_damage_ring_add_whole(&scene_output_->damage_ring);
     drawing_wait_ =
-        std::make_unique<FenceWait>(loop_, std::move(*pending), [this] { request_picture(); });
-    return true;
+        std::make_unique<FenceWait>(loop_, std::move(unfinished), [this] { request_picture(); });
 }
 
 void CaptureOutput::publish(const wlr_output_state& state, wlr_surface* lone) {

@@ -103,7 +103,7 @@ private:
     void expect_next_frame();
     bool test_state(const wlr_output_state& state);
     void publish(const wlr_output_state& state, wlr_surface* lone);
-    bool drawn_too_early();
+    void draw_again_after(SyncFile unfinished);
     wlr_surface* find_lone_surface(size_t* visible_nodes) const;
     bool must_wait_for_memory(wlr_surface* lone, int64_t now_ns);
     Result<void> make_ring(int width, int height);
