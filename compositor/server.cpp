@@ -270,6 +270,7 @@ void Server::create_globals() {
         dmabuf = wlr_linux_dmabuf_v1_create_with_renderer(display, 5, renderer);
         if (dmabuf != nullptr) {
             wlr_scene_set_linux_dmabuf_v1(scene_.get(), dmabuf);
+            dmabuf_check_ = std::make_unique<DmabufCheck>(dmabuf, *renderer_);
         }
     }
     compositor_ = wlr_compositor_create(display, 6, renderer);

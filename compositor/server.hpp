@@ -8,6 +8,7 @@
 #include "buffer_lending.hpp"
 #include "capture_output.hpp"
 #include "control_display.hpp"
+#include "dmabuf_check.hpp"
 #include "event_report.hpp"
 #include "game_process.hpp"
 #include "options.hpp"
@@ -77,6 +78,7 @@ private:
     std::unique_ptr<Seat> seat_;
     std::unique_ptr<XdgShell> xdg_shell_;
     std::unique_ptr<LockStep> lock_step_;
+    std::unique_ptr<DmabufCheck> dmabuf_check_;
     std::unique_ptr<ReleasePoints> release_points_;
     std::unique_ptr<BufferReturns> returns_;
     std::unique_ptr<ControlDisplay> control_;
