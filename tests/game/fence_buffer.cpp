@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "fence_buffer.hpp"
 
-#include <drm_fourcc.h>
 #include <sys/eventfd.h>
 
 #include <algorithm>
@@ -76,12 +75,12 @@ frame_code::Pixels FenceBuffer::pixels() const {
 }
 
 Result<void> FenceBuffer::create(zwp_linux_dmabuf_v1* dmabuf,
-                                 wp_linux_drm_syncobj_manager_v1* manager) {
+                                 wp_linux_drm_syncobj_manager_v1* manager, uint32_t format) {
+    format_ = format;
     zwp_linux_buffer_params_v1* params = zwp_linux_dmabuf_v1_create_params(dmabuf);
     zwp_linux_buffer_params_v1_add(params, memory_.fd(), 0, 0,
                                    static_cast<uint32_t>(stride_of(width_)), 0, 0);
-    buffer_ =
-        zwp_linux_buffer_params_v1_create_immed(params, width_, height_, DRM_FORMAT_XRGB8888, 0);
+    buffer_ = zwp_linux_buffer_params_v1_create_immed(params, width_, height_, format, 0);
     zwp_linux_buffer_params_v1_destroy(params);
     static const wl_buffer_listener listener{.release = [](void* data, wl_buffer*) {
         static_cast<FenceBuffer*>(data)->handle_wayland_release();

@@ -44,10 +44,12 @@ public:
     ~FenceBuffer();
 
     /** Makes the wl_buffer, and the timelines where there is a manager. */
-    Result<void> create(zwp_linux_dmabuf_v1* dmabuf, wp_linux_drm_syncobj_manager_v1* manager);
+    Result<void> create(zwp_linux_dmabuf_v1* dmabuf, wp_linux_drm_syncobj_manager_v1* manager,
+                        uint32_t format);
 
     ino_t inode() const { return memory_.inode(); }
     wl_buffer* proxy() const { return buffer_; }
+    uint32_t format() const { return format_; }
     frame_code::Pixels pixels() const;
 
     /** Whether nobody but the game has it, and it is drawn. */
@@ -73,6 +75,7 @@ private:
     int width_;
     int height_;
     wl_buffer* buffer_ = nullptr;
+    uint32_t format_ = 0;
     bool busy_ = false;
     std::optional<testing::Vgem::Fence> fence_;
 

@@ -2,6 +2,7 @@
 // A Wayland client that shows DMA-BUFs before it has drawn them, as games on a GPU do, with
 // implicit or explicit sync. Spoils each buffer as soon as it gets it back. Reports what it did as
 // lines of JSON; see tests/kernel.
+#include <drm_fourcc.h>
 #include <poll.h>
 
 #include <CLI/CLI.hpp>
@@ -13,6 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "dmabuf_feedback.hpp"
 #include "fence_buffer.hpp"
 #include "linux-dmabuf-v1-client-protocol.h"
 #include "linux-drm-syncobj-v1-client-protocol.h"
@@ -32,11 +34,21 @@ struct FenceOptions {
     unsigned buffers = 4;
     MemorySource memory = MemorySource::udmabuf;
     bool explicit_sync = false;
+    bool feedback = false;
     double rate = 60;
     unsigned late_ms = 0;
     uint64_t frames = 0;  // 0: no end
     std::string report;
 };
+
+void swap_red_and_blue(const frame_code::Pixels& image) {
+    for (int y = 0; y < image.height; ++y) {
+        uint8_t* pixel = image.row(y);
+        for (int x = 0; x < image.width; ++x, pixel += 4) {
+            std::swap(pixel[0], pixel[2]);
+        }
+    }
+}
 
 /** A buffer that was shown and has to be drawn. */
 struct Drawing {
@@ -54,6 +66,8 @@ public:
 private:
     Result<void> connect();
     Result<void> make_buffers();
+    Result<void> follow_feedback();
+    void report_feedback();
     Result<void> show();
     Result<void> draw_due();
     Result<void> wait();
@@ -78,7 +92,11 @@ private:
     wp_linux_drm_syncobj_surface_v1* sync_surface_ = nullptr;
     bool configured_ = false;
     bool closed_ = false;
+    std::unique_ptr<DmabufFeedback> feedback_;
+    uint32_t format_ = DRM_FORMAT_XRGB8888;
     std::vector<std::unique_ptr<FenceBuffer>> buffers_;
+    /** Of another format; they live on, since the compositor may have them. */
+    std::vector<std::unique_ptr<FenceBuffer>> old_buffers_;
     std::vector<Drawing> drawings_;  // in the order of their time
     Clock::time_point next_frame_;
     uint32_t shown_ = 0;
@@ -96,7 +114,7 @@ const wl_registry_listener FenceGame::kRegistry{
             };
             bind(self.compositor_, wl_compositor_interface, 4);
             bind(self.wm_base_, xdg_wm_base_interface, 1);
-            bind(self.dmabuf_, zwp_linux_dmabuf_v1_interface, 3);
+            bind(self.dmabuf_, zwp_linux_dmabuf_v1_interface, self.options_.feedback ? 4 : 3);
             bind(self.syncobj_, wp_linux_drm_syncobj_manager_v1_interface, 1);
         },
     .global_remove = [](void*, wl_registry*, uint32_t) {},
@@ -142,7 +160,10 @@ Result<void> FenceGame::connect() {
     if (options_.explicit_sync) {
         sync_surface_ = wp_linux_drm_syncobj_manager_v1_get_surface(syncobj_, surface_);
     }
-    while (!configured_) {
+    if (options_.feedback) {
+        feedback_ = std::make_unique<DmabufFeedback>(dmabuf_, surface_);
+    }
+    while (!configured_ || (feedback_ && !feedback_->changed())) {
         if (wl_display_roundtrip(display_) < 0) {
             return fail_errno("the compositor went away");
         }
@@ -165,15 +186,49 @@ Result<void> FenceGame::make_buffers() {
         }
         buffers_.push_back(std::make_unique<FenceBuffer>(
             devices_, std::move(*memory), std::move(*mapping), options_.width, options_.height));
-        if (auto made =
-                buffers_.back()->create(dmabuf_, options_.explicit_sync ? syncobj_ : nullptr);
+        if (auto made = buffers_.back()->create(
+                dmabuf_, options_.explicit_sync ? syncobj_ : nullptr, format_);
             !made) {
             return made;
         }
         inodes.push_back(buffers_.back()->inode());
     }
-    report_.write("buffers", {{"inodes", inodes}});
+    report_.write("buffers", {{"inodes", inodes}, {"format", format_}});
     return {};
+}
+
+void FenceGame::report_feedback() {
+    nlohmann::json tranches = nlohmann::json::array();
+    for (const FeedbackTranche& tranche : feedback_->tranches()) {
+        nlohmann::json formats = nlohmann::json::array();
+        for (const FeedbackFormat& format : tranche.formats) {
+            formats.push_back({format.fourcc, format.modifier});
+        }
+        tranches.push_back(
+            {{"device", tranche.device}, {"scanout", tranche.scanout}, {"formats", formats}});
+    }
+    report_.write("feedback", {{"main_device", feedback_->main_device()}, {"tranches", tranches}});
+}
+
+// New buffers for every new preference, as Mesa does it.
+Result<void> FenceGame::follow_feedback() {
+    if (!feedback_ || !feedback_->changed()) {
+        return {};
+    }
+    feedback_->take();
+    report_feedback();
+    const auto format = feedback_->preferred({DRM_FORMAT_XRGB8888, DRM_FORMAT_XBGR8888});
+    if (!format) {
+        return fail(Fault::unsupported, "the compositor's feedback has no format to draw in");
+    }
+    if (*format == format_ && !buffers_.empty()) {
+        return {};
+    }
+    format_ = *format;
+    old_buffers_.insert(old_buffers_.end(), std::make_move_iterator(buffers_.begin()),
+                        std::make_move_iterator(buffers_.end()));
+    buffers_.clear();
+    return make_buffers();
 }
 
 // In turn, so that the compositor learns how many there are.
@@ -217,6 +272,9 @@ Result<void> FenceGame::draw_due() {
         const Drawing drawing = drawings_.front();
         drawings_.erase(drawings_.begin());
         paint_frame(drawing.buffer->pixels(), Paint::full, drawing.number, 0);
+        if (drawing.buffer->format() == DRM_FORMAT_XBGR8888) {
+            swap_red_and_blue(drawing.buffer->pixels());
+        }
         if (auto finished = drawing.buffer->finish(); !finished) {
             return finished;
         }
@@ -269,12 +327,13 @@ Result<void> FenceGame::run() {
     if (auto connected = connect(); !connected) {
         return connected;
     }
-    if (auto made = make_buffers(); !made) {
+    if (auto made = feedback_ ? follow_feedback() : make_buffers(); !made) {
         return made;
     }
     next_frame_ = Clock::now();
     while (!closed_ && (options_.frames == 0 || shown_ < options_.frames || !drawings_.empty())) {
-        for (auto step : {&FenceGame::draw_due, &FenceGame::show, &FenceGame::wait}) {
+        for (auto step : {&FenceGame::draw_due, &FenceGame::follow_feedback, &FenceGame::show,
+                          &FenceGame::wait}) {
             if (auto done = (this->*step)(); !done) {
                 return done;
             }
@@ -294,6 +353,8 @@ int run_fence_game(int argc, char** argv) {
         ->transform(CLI::CheckedTransformer(std::map<std::string, MemorySource>{
             {"udmabuf", MemorySource::udmabuf}, {"dma-heap", MemorySource::dma_heap}}));
     app.add_flag("--explicit-sync", options.explicit_sync, "linux-drm-syncobj-v1");
+    app.add_flag("--feedback", options.feedback,
+                 "Allocate what the compositor's linux-dmabuf feedback prefers");
     app.add_option("--rate", options.rate, "Frames per second; 0: as fast as buffers come back");
     app.add_option("--late", options.late_ms, "Milliseconds from showing a frame to drawing it");
     app.add_option("--frames", options.frames, "End after so many frames");
