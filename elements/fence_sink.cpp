@@ -4,6 +4,7 @@
 #include <gst/stepscope/stepscope.h>
 
 #include <format>
+#include <utility>
 
 #include "frame_buffer.hpp"
 #include "gst/element_error.hpp"
@@ -141,12 +142,12 @@ Result<GstPtr<GstBuffer>> FenceSink::share(GstBuffer* buffer) {
                     "processes: expected DMA-BUF or memfd; let upstream use the pool that "
                     "fencesink offers, or use zero-copy=prefer");
     }
-    return copy(buffer);
+    return copy(buffer, *info_);
 }
 
-Result<GstPtr<GstBuffer>> FenceSink::copy(GstBuffer* buffer) {
+Result<GstPtr<GstBuffer>> FenceSink::copy(GstBuffer* buffer, const GstVideoInfo& info) {
     if (!pool_) {
-        pool_ = make_shared_pool(caps_.get(), *info_, 2);
+        pool_ = make_shared_pool(caps_.get(), info, 2);
         if (!pool_ || !gst_buffer_pool_set_active(pool_.get(), TRUE)) {
             return fail(Fault::system, "can't set a pool of shared memory up");
         }
@@ -164,10 +165,10 @@ Result<GstPtr<GstBuffer>> FenceSink::copy(GstBuffer* buffer) {
                                   nullptr)) {
         return fail(Fault::gone, "the fence of a frame did not signal for 10 s");
     }
-    if (!gst_video_frame_map(&from, &*info_, buffer, GST_MAP_READ)) {
+    if (!gst_video_frame_map(&from, &info, buffer, GST_MAP_READ)) {
         return fail(Fault::unsupported, "the memory of a buffer can't be mapped for a copy");
     }
-    if (!gst_video_frame_map(&to, &*info_, target.get(), GST_MAP_WRITE)) {
+    if (!gst_video_frame_map(&to, &info, target.get(), GST_MAP_WRITE)) {
         gst_video_frame_unmap(&from);
         return fail(Fault::system, "the memory for a copy of the picture can't be mapped");
     }
@@ -235,8 +236,9 @@ wire::Frame FenceSink::describe(GstBuffer* buffer) const {
         if (meta->commit_id != last_commit_) {
             frame.flags &= ~uint32_t{wire::frame_repeated};  // what it repeats was not sent
         }
+        const wire::Stream stream = stream_.value_or(wire::Stream{});
         for (const PictureArea& area :
-             known_damage(buffer, last_commit_, {0, 0, stream_->width, stream_->height})) {
+             known_damage(buffer, last_commit_, {0, 0, stream.width, stream.height})) {
             frame.damage.push_back({area.x, area.y, area.width, area.height});
         }
         frame.input_sequence = meta->input_sequence;
@@ -262,11 +264,13 @@ GstFlowReturn FenceSink::render(GstBuffer* buffer) {
 }
 
 GstFlowReturn FenceSink::deliver(GstBuffer* original, GstBuffer* buffer) {
-    auto ready = prepare_stream(buffer);
     auto layout = layout_of(buffer, info_ ? &*info_ : nullptr);
-    if (ready && !layout) {
-        ready = fail(Fault::unsupported, "a buffer has more planes than there can be");
+    if (!layout) {
+        post_error(element(),
+                   {Fault::unsupported, "a buffer has more planes than there can be", 0});
+        return GST_FLOW_ERROR;
     }
+    auto ready = prepare_stream(buffer);
     auto slot = ready ? slots_->find_or_add(buffer, *layout)
                       : Result<uint32_t>(std::unexpected(ready.error()));
     if (!slot) {
@@ -283,7 +287,7 @@ GstFlowReturn FenceSink::deliver(GstBuffer* original, GstBuffer* buffer) {
     UniqueFd fence = pending_fence(buffer, *slot);
     if (fence && server_->needs_complete_frames()) {
         ++stats_.waited;
-        if (auto file = SyncFile::adopt(std::move(fence));
+        if (auto file = SyncFile::adopt(std::exchange(fence, UniqueFd()));
             file && file->wait(kFenceTimeout) == false) {
             post_error(element(), {Fault::gone, "the fence of a frame did not signal for 10 s", 0});
             return GST_FLOW_ERROR;

@@ -64,7 +64,7 @@ private:
 
     GstElement* element() const { return GST_ELEMENT(element_); }
     Result<GstPtr<GstBuffer>> share(GstBuffer* buffer);
-    Result<GstPtr<GstBuffer>> copy(GstBuffer* buffer);
+    Result<GstPtr<GstBuffer>> copy(GstBuffer* buffer, const GstVideoInfo& info);
     Result<void> prepare_stream(GstBuffer* buffer);
     UniqueFd pending_fence(GstBuffer* buffer, uint32_t slot);
     wire::Frame describe(GstBuffer* buffer) const;

@@ -338,10 +338,11 @@ void FrameServer::end(wire::EndReason reason, int32_t value, const std::string& 
     if (end_) {
         return;
     }
-    end_ = wire::End{static_cast<uint32_t>(reason), value, text};
+    const wire::End end{static_cast<uint32_t>(reason), value, text};
+    end_ = end;
     for (auto& [id, consumer] : consumers_) {
         if (consumer->ready) {
-            send(work, *consumer, *end_);
+            send(work, *consumer, end);
         }
     }
 }
