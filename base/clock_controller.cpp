@@ -231,6 +231,14 @@ void ClockController::process_started(pid_t pid) {
 }
 
 Result<uint64_t> ClockController::begin_step(uint64_t delta_ns) {
+    return begin(delta_ns, true);
+}
+
+Result<uint64_t> ClockController::begin_interlude(uint64_t delta_ns) {
+    return begin(delta_ns, false);
+}
+
+Result<uint64_t> ClockController::begin(uint64_t delta_ns, bool frees_held) {
     if (open_ || settling_) {
         return fail(Fault::busy, "a step is open already; wait for its end or cancel it");
     }
@@ -238,7 +246,11 @@ Result<uint64_t> ClockController::begin_step(uint64_t delta_ns) {
     retries_ = 0;
     lock();
     presents_before_ = page_->presents;
-    open_step_locked(*page_, delta_ns);
+    if (frees_held) {
+        open_step_locked(*page_, delta_ns);
+    } else {
+        move_limit_locked(*page_, delta_ns);
+    }
     const uint64_t seq = page_->step_seq;
     const Action action = settle_locked(*page_);
     perform(action);
@@ -517,6 +529,20 @@ void ClockController::arm_retry(uint64_t delay_ns) {
 bool ClockController::running() const {
     // A hint: whoever makes it 0 tells us by the notification pipe.
     return (open_ || settling_) && __atomic_load_n(&page_->runnable, __ATOMIC_RELAXED) != 0;
+}
+
+bool ClockController::asleep() {
+    lock();
+    const bool idle = page_->runnable == 0;
+    const uint64_t quiescence = page_->wakeups;
+    unlock();
+    if (!idle || check_threads() == Asleep::no) {
+        return false;
+    }
+    lock();
+    const bool still = page_->runnable == 0 && page_->wakeups == quiescence;
+    unlock();
+    return still;
 }
 
 uint64_t ClockController::now_ns() const {

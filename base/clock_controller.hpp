@@ -105,12 +105,18 @@ public:
 
     /** Lets the game run until now + delta. An error while a step is open. */
     Result<uint64_t> begin_step(uint64_t delta_ns);
+    /** The same between two steps: who is held until the next step stays so, who has shown a frame
+     * for one. It counts as part of the last step. */
+    Result<uint64_t> begin_interlude(uint64_t delta_ns);
     /** A wall-clock watchdog gave up: ends the step as cancelled, with time where it is. What runs
      * goes on until it waits. */
     void cancel_step();
     bool step_open() const { return open_; }
     /** A step is open, or settling, and some thread of the game runs. */
     bool running() const;
+    /** Nothing of the game runs, nor was woken and is about to. It costs a look into /proc for each
+     * thread that waits for something outside. */
+    bool asleep();
 
     /**
      * Between steps: a display server, which is never held, got something to do. on_settled is
@@ -161,6 +167,7 @@ private:
     ClockController() = default;
     bool lock();
     void unlock();
+    Result<uint64_t> begin(uint64_t delta_ns, bool frees_held);
     void perform(const clock::Action& action);
     void watch_processes();
     void process_gone(uint32_t index, int pidfd, pid_t pid);

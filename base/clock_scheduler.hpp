@@ -200,12 +200,17 @@ inline Action settle_locked(ClockPage& page) {
     return jump_locked(page);
 }
 
+/** Time may move on from here; who is held stays held. */
+inline void move_limit_locked(ClockPage& page, uint64_t delta_ns) {
+    page.limit_ns = page.now_ns.load(std::memory_order_relaxed) + delta_ns;
+    page.asked = 0;
+    page.step.store(StepState::open, std::memory_order_release);
+}
+
 /** Threads held since the last step become due now; they run in the order of their slots. */
 inline void open_step_locked(ClockPage& page, uint64_t delta_ns) {
     const uint64_t now = page.now_ns.load(std::memory_order_relaxed);
-    page.limit_ns = now + delta_ns;
     ++page.step_seq;
-    page.asked = 0;
     for (uint32_t i = 0; i < slots_in_use(page); ++i) {
         ThreadSlot& slot = page.threads[i];
         if (slot.state.load(std::memory_order_relaxed) == ThreadState::waiting &&
@@ -213,7 +218,7 @@ inline void open_step_locked(ClockPage& page, uint64_t delta_ns) {
             slot.deadline_ns.store(now, std::memory_order_relaxed);
         }
     }
-    page.step.store(StepState::open, std::memory_order_release);
+    move_limit_locked(page, delta_ns);
 }
 
 /** A free slot, counted as running; kNone if there is none. */

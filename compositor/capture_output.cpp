@@ -375,8 +375,7 @@ bool CaptureOutput::ask_display_server() {
 }
 
 bool CaptureOutput::is_display_servers(wlr_surface* surface) const {
-    return surface != nullptr && display_server_ &&
-           wl_resource_get_client(surface->resource) == display_server_();
+    return surface != nullptr && is_display_server(wl_resource_get_client(surface->resource));
 }
 
 bool CaptureOutput::send_frame_callbacks(bool display_server) {

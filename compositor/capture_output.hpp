@@ -64,6 +64,9 @@ public:
         display_server_ = std::move(client);
     }
     bool has_display_server() const { return display_server_ && display_server_() != nullptr; }
+    bool is_display_server(const wl_client* client) const {
+        return has_display_server() && display_server_() == client;
+    }
     /** That end: time stands still. False if it shows no window. */
     bool ask_display_server();
     /** Shows what the step drew; `shown` is called, now or once consumers returned memory, with

@@ -34,7 +34,10 @@ std::string names_of(uint32_t apis) {
 /** How long the game may keep others waiting in a step; longer than it loads on a busy machine. */
 constexpr int kTurnPatienceMs = 5000;
 /** How often we look meanwhile whether we were asked to end. */
-constexpr int kLookMs = 100;
+constexpr int64_t kLookNs = 100'000'000;
+/** …and whether who was woken has come. */
+constexpr int64_t kShortLookNs = 5'000;
+constexpr int64_t kLongestLookNs = 1'000'000;
 
 /** How long the X server may take to start. */
 constexpr int kPreparationMs = 30'000;
@@ -98,9 +101,9 @@ void LockStep::begin(int64_t length_ns, uint32_t timeout_ms, Done done) {
                                 : static_cast<int>(std::min<uint32_t>(timeout_ms, kTurnPatienceMs));
     patient_until_ns_ = monotonic_ns() + int64_t{patience_ms} * 1'000'000;
     if (output_.has_display_server()) {
-        // What it was sent since the last step, input for one, is on its way through it.
+        // What it was sent since the last step, input for one, is sent now and has its effect
+        // first.
         starting_ns_ = length_ns;
-        wl_display_flush_clients(display_);
         controller_.begin_settling();
     } else {
         open(length_ns);
@@ -146,6 +149,8 @@ void LockStep::begin_next() {
 void LockStep::advance(int64_t nanoseconds) {
     constexpr int kPatienceMs = 2000;
     const auto target = static_cast<int64_t>(controller_.now_ns()) + nanoseconds;
+    const bool settling = controller_.settling();
+    controller_.cancel_settling();
     advancing_ = true;
     for (int waited_ms = 0; waited_ms < kPatienceMs;) {
         const int64_t missing = target - static_cast<int64_t>(controller_.now_ns());
@@ -154,7 +159,7 @@ void LockStep::advance(int64_t nanoseconds) {
         }
         if (!controller_.step_open()) {
             ahead_ns_ += missing;
-            if (!controller_.begin_step(static_cast<uint64_t>(missing))) {
+            if (!controller_.begin_interlude(static_cast<uint64_t>(missing))) {
                 break;
             }
         }
@@ -167,10 +172,14 @@ void LockStep::advance(int64_t nanoseconds) {
             ++waited_ms;
         }
     }
-    if (!done_ && controller_.step_open()) {
+    if ((!done_ || settling || deferred_) && controller_.step_open()) {
+        // Nobody's step, and not at its end after all this time.
         controller_.cancel_step();
     }
     advancing_ = false;
+    if (settling) {
+        controller_.begin_settling();
+    }
     if (deferred_) {
         // The open step came to its end on the way.
         request_recheck();
@@ -178,16 +187,43 @@ void LockStep::advance(int64_t nanoseconds) {
 }
 
 void LockStep::wait_for_turn() {
-    while (controller_.running()) {
+    int64_t pause_ns = kShortLookNs;
+    while ((controller_.step_open() || controller_.settling()) && !controller_.asleep()) {
         sigset_t pending;
-        const int64_t left_ms = (patient_until_ns_ - monotonic_ns()) / 1'000'000;
-        if (left_ms <= 0 ||
+        const int64_t left_ns = patient_until_ns_ - monotonic_ns();
+        if (left_ns <= 0 ||
             (::sigpending(&pending) == 0 && ::sigismember(&pending, SIGTERM) == 1)) {
             return;
         }
+        // Who runs tells when it waits. Who was only woken runs soon.
+        int64_t look_ns = kLookNs;
+        if (!controller_.running()) {
+            look_ns = pause_ns;
+            pause_ns = std::min(pause_ns * 2, kLongestLookNs);
+        }
+        look_ns = std::min(look_ns, left_ns);
+        const timespec timeout{look_ns / 1'000'000'000, look_ns % 1'000'000'000};
         pollfd polled{controller_.fd(), POLLIN, 0};
-        if (::poll(&polled, 1, static_cast<int>(std::min<int64_t>(left_ms, kLookMs))) > 0) {
+        if (::ppoll(&polled, 1, &timeout, nullptr) > 0) {
             handle_controller(0, 0, this);
+        }
+    }
+}
+
+void LockStep::flush_clients() {
+    if (!output_.has_display_server() || preparing_) {
+        wl_display_flush_clients(display_);
+        return;
+    }
+    if (controller_.step_open() || controller_.settling()) {
+        wait_for_turn();
+        wl_display_flush_clients(display_);
+        return;
+    }
+    wl_client* client = nullptr;
+    wl_client_for_each(client, wl_display_get_client_list(display_)) {
+        if (!output_.is_display_server(client)) {
+            wl_client_flush(client);
         }
     }
 }
@@ -288,7 +324,7 @@ int LockStep::handle_timeout(void* data) {
 void LockStep::handle_step_done(const ClockController::StepResult& result) {
     if (advancing_) {
         // Of a client's step, or of the advance itself, which nobody waits for.
-        if (done_ && !deferred_) {
+        if (done_ && !deferred_ && !starting_ns_ && !settling_) {
             deferred_ = result;
         }
         return;
@@ -307,7 +343,8 @@ void LockStep::handle_step_done(const ClockController::StepResult& result) {
 
 void LockStep::finish(const ClockController::StepResult& result) {
     using Ended = ClockController::StepStatus;
-    Outcome outcome{.step = step_, .now_ns = now_ns()};
+    // Time may have been advanced since.
+    Outcome outcome{.step = step_, .now_ns = static_cast<int64_t>(result.now_ns) - origin_ns_};
     switch (result.status) {
         case Ended::presented:
         case Ended::no_commit:

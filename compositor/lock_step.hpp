@@ -63,7 +63,8 @@ public:
 
     /**
      * Moves time on by this much, now, while everything else here stands still: for who must be
-     * waited for and itself waits for time. Taken off the next step, so that steps stay exact.
+     * waited for and itself waits for time. Who is held until the next step stays so. Taken off the
+     * next step, so that steps stay exact.
      */
     void advance(int64_t nanoseconds);
 
@@ -77,6 +78,12 @@ public:
      * faster.
      */
     void wait_for_turn();
+    /**
+     * Sends what is there for clients. An X server has two ears, its window manager's requests and
+     * Wayland: it has done what the one was told before it gets the other's. Between steps it gets
+     * nothing: the next one begins with that.
+     */
+    void flush_clients();
 
     /** True while somebody waits for a step's answer. */
     bool step_open() const { return (done_ && !forgotten_) || next_; }

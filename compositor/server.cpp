@@ -516,7 +516,11 @@ void Server::stop() {
 
 int Server::run() {
     while (!stopped_) {
-        wl_display_flush_clients(display_.get());
+        if (lock_step_) {
+            lock_step_->flush_clients();
+        } else {
+            wl_display_flush_clients(display_.get());
+        }
         if (lock_step_ && xwayland_ && xwayland_->client() != nullptr) {
             // The X server and its window manager work side by side with their clients.
             lock_step_->wait_for_turn();

@@ -21,9 +21,10 @@ uint64_t deadline_of(int timeout_ms) {
 }
 
 /**
- * A connection to an X server. Its answers come when the server has had its turn: who looks without
- * waiting finds them or not, as chance will have it. So such a look waits, at the same instant,
- * until everybody else does.
+ * A connection to an X server. That works beside its clients, and so does the window manager. What
+ * a client finds of their answers would be for chance to say, and so would how far they are when it
+ * acts upon the first of them. So a client waits for its turn before it looks, and before it goes
+ * on with what has come.
  */
 bool is_x11(int fd) {
     static constexpr char kFolder[] = "/tmp/.X11-unix/";
@@ -39,13 +40,16 @@ bool is_x11(int fd) {
     return ::strncmp(path, kFolder, sizeof kFolder - 1) == 0;
 }
 
-bool has_x11(const pollfd* fds, nfds_t count) {
+/** What is awaited of X servers: POLLIN where answers are, with POLLOUT where requests are about to
+ * be sent. */
+short x11_events(const pollfd* fds, nfds_t count) {
+    int events = 0;
     for (nfds_t i = 0; i < count; ++i) {
-        if (fds[i].fd >= 0 && is_x11(fds[i].fd)) {
-            return process.page->step.load(std::memory_order_acquire) == StepState::open;
+        if (fds[i].fd >= 0 && (fds[i].events & POLLIN) && is_x11(fds[i].fd)) {
+            events |= fds[i].events & (POLLIN | POLLOUT);
         }
     }
-    return false;
+    return static_cast<short>(events);
 }
 
 /**
@@ -54,21 +58,36 @@ bool has_x11(const pollfd* fds, nfds_t count) {
  */
 int poll_until(Thread& thread, pollfd* fds, nfds_t count, uint64_t deadline, const sigset_t* mask) {
     constexpr timespec kAtOnce{};
+    const short x11 = x11_events(fds, count);
+    if (x11 & POLLOUT) {
+        thread.turn = kNever;  // the server will have something to do
+    }
+    const bool takes_turns = x11 == POLLIN;
+    if (takes_turns && deadline <= now()) {
+        wait_for_turn(thread);
+    }
     int ready = real::ppoll(fds, count, &kAtOnce, mask);
+    if (ready > 0 && takes_turns) {
+        wait_for_turn(thread);
+        ready = real::ppoll(fds, count, &kAtOnce, mask);
+    }
     if (ready != 0) {
         return ready;
     }
     if (deadline <= now()) {
         looked_at_clock(thread);
-        if (!has_x11(fds, count)) {
-            return 0;
-        }
-        deadline = now();
+        return 0;
     }
     if (deadline == kNever) {
-        enter_external(thread, WaitKind::descriptors, kNever);
-        ready = real::ppoll(fds, count, nullptr, mask);
-        leave_external(thread);
+        do {
+            enter_external(thread, WaitKind::descriptors, kNever);
+            ready = real::ppoll(fds, count, nullptr, mask);
+            leave_external(thread);
+            if (ready > 0 && takes_turns) {
+                wait_for_turn(thread);
+                ready = real::ppoll(fds, count, &kAtOnce, mask);
+            }
+        } while (ready == 0);
         return ready;
     }
     auto* all = static_cast<pollfd*>(::alloca((count + 1) * sizeof(pollfd)));
@@ -88,6 +107,10 @@ int poll_until(Thread& thread, pollfd* fds, nfds_t count, uint64_t deadline, con
         }
         const int ours = all[count].revents != 0;
         if (ready - ours > 0) {
+            if (takes_turns) {
+                wait_for_turn(thread);
+                return real::ppoll(fds, count, &kAtOnce, nullptr);
+            }
             for (nfds_t i = 0; i < count; ++i) {
                 fds[i].revents = all[i].revents;
             }
@@ -96,21 +119,34 @@ int poll_until(Thread& thread, pollfd* fds, nfds_t count, uint64_t deadline, con
     }
 }
 
-/** Before a call that blocks on one descriptor: waits for it here. */
-void wait_ready(Thread& thread, int fd, short events) {
+/** Before a call that reads from one descriptor: waits for it here, if the call would. */
+void wait_ready(Thread& thread, int fd, short events, bool blocks) {
     const int saved_errno = errno;
     pollfd one{fd, events, 0};
     constexpr timespec kAtOnce{};
+    const bool x11 = is_x11(fd);
+    if (x11) {
+        wait_for_turn(thread);
+    } else if (!blocks) {
+        errno = saved_errno;
+        return;
+    }
     if (real::ppoll(&one, 1, &kAtOnce, nullptr) == 0) {
         const long flags = raw_syscall(SYS_fcntl, fd, F_GETFL);
-        if (flags >= 0 && !(flags & O_NONBLOCK)) {
+        if (blocks && flags >= 0 && !(flags & O_NONBLOCK)) {
             enter_external(thread, WaitKind::descriptors, kNever);
             // A signal handler ends it: the call itself then decides between EINTR and waiting.
             real::ppoll(&one, 1, nullptr, nullptr);
             leave_external(thread);
-        } else if (has_x11(&one, 1)) {
-            poll_until(thread, &one, 1, now(), nullptr);
+            if (x11) {
+                wait_for_turn(thread);
+            }
+        } else if (x11) {
+            looked_at_clock(thread);
         }
+    }
+    if (x11) {
+        thread.turn = kNever;  // what comes next is another look
     }
     errno = saved_errno;
 }
@@ -152,11 +188,6 @@ int select_until(Thread& thread, int count, fd_set* read, fd_set* write, fd_set*
     copy(wanted_read, read);
     copy(wanted_write, write);
     copy(wanted_except, except);
-    constexpr timespec kAtOnce{};
-    int ready = real::pselect(count, read, write, except, &kAtOnce, mask);
-    if (ready != 0) {
-        return ready;
-    }
     auto* fds = static_cast<pollfd*>(::alloca((static_cast<size_t>(count) + 1) * sizeof(pollfd)));
     nfds_t used = 0;
     for (int fd = 0; fd < count; ++fd) {
@@ -166,6 +197,14 @@ int select_until(Thread& thread, int count, fd_set* read, fd_set* write, fd_set*
                                (is_set(except ? &wanted_except : nullptr, fd) ? POLLPRI : 0));
         if (events) {
             fds[used++] = {fd, events, 0};
+        }
+    }
+    constexpr timespec kAtOnce{};
+    int ready = 0;
+    if (x11_events(fds, used) != POLLIN) {
+        ready = real::pselect(count, read, write, except, &kAtOnce, mask);
+        if (ready != 0) {
+            return ready;
         }
     }
     do {
@@ -191,10 +230,10 @@ int select_until(Thread& thread, int count, fd_set* read, fd_set* write, fd_set*
 }
 
 /** Where there is no thread of the game behind the call any more: as it is. */
-Thread* reader(int fd, short events) {
+Thread* reader(int fd, short events, bool blocks = true) {
     Thread* thread = current();
-    if (thread) {
-        wait_ready(*thread, fd, events);
+    if (thread && (blocks || !process.display_server)) {
+        wait_ready(*thread, fd, events, blocks);
     }
     return thread;
 }
@@ -321,9 +360,7 @@ STEPSCOPE_EXPORT ssize_t readv(int fd, const iovec* parts, int count) {
 }
 
 STEPSCOPE_EXPORT ssize_t recv(int fd, void* buffer, size_t size, int flags) {
-    if (!(flags & MSG_DONTWAIT)) {
-        reader(fd, POLLIN);
-    }
+    reader(fd, POLLIN, !(flags & MSG_DONTWAIT));
     return real::recv(fd, buffer, size, flags);
 }
 
@@ -336,9 +373,7 @@ STEPSCOPE_EXPORT ssize_t __recv_chk(int fd, void* buffer, size_t size, size_t ro
 
 STEPSCOPE_EXPORT ssize_t recvfrom(int fd, void* buffer, size_t size, int flags, sockaddr* address,
                                   socklen_t* length) {
-    if (!(flags & MSG_DONTWAIT)) {
-        reader(fd, POLLIN);
-    }
+    reader(fd, POLLIN, !(flags & MSG_DONTWAIT));
     return real::recvfrom(fd, buffer, size, flags, address, length);
 }
 
@@ -351,9 +386,7 @@ STEPSCOPE_EXPORT ssize_t __recvfrom_chk(int fd, void* buffer, size_t size, size_
 }
 
 STEPSCOPE_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
-    if (!(flags & MSG_DONTWAIT)) {
-        reader(fd, POLLIN);
-    }
+    reader(fd, POLLIN, !(flags & MSG_DONTWAIT));
     return real::recvmsg(fd, message, flags);
 }
 

@@ -412,6 +412,19 @@ void looked_at_clock(Thread& thread) {
     }
 }
 
+void wait_for_turn(Thread& thread) {
+    ClockPage& page = *process.page;
+    const auto wakeups = [&] { return __atomic_load_n(&page.wakeups, __ATOMIC_RELAXED); };
+    if (thread.turn == wakeups()) {
+        return;
+    }
+    Locked locked;
+    if (page.step.load(std::memory_order_relaxed) == StepState::open) {
+        const Woken woken = wait(thread, locked, nullptr, 0, WaitKind::descriptors, now());
+        thread.turn = woken == Woken::timeout ? wakeups() : kNever;
+    }
+}
+
 void hold_if_closed(Thread& thread) {
     if (process.display_server ||
         process.page->step.load(std::memory_order_acquire) == StepState::open) {

@@ -26,6 +26,7 @@ struct Thread {
     bool watched = false;
     uint32_t spin_reads = 0;
     uint64_t spin_now = kNever;
+    uint64_t turn = kNever;  // the page's wakeups when it had its turn
     int wake_fd = -1;
     uint64_t random_key = 0;
     uint64_t random_counter = 0;
@@ -126,6 +127,13 @@ Woken sleep_until(Thread& thread, uint64_t deadline_ns, WaitKind kind = WaitKind
 
 /** To be called where a thread looked at the time or gave up its turn. */
 void looked_at_clock(Thread& thread);
+
+/**
+ * Waits, at the same instant, until everything else waits, the display server for one: what the
+ * thread finds then does not depend on who was faster. At once if nothing has run since the last
+ * time, or no step is open.
+ */
+void wait_for_turn(Thread& thread);
 
 /** Held until the next step begins, if none is open. */
 void hold_if_closed(Thread& thread);

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -34,6 +35,7 @@ TIERS = {
     "T2": "seeded: its clock and its random numbers are the session's",
     "T3": "bit-exact: verified",
 }
+PLATFORMS = ("auto", "wayland", "x11")
 EVENT_KINDS = ("key", "button", "move_to", "move_by", "scroll")
 
 
@@ -104,31 +106,80 @@ class Trace:
             if head.pop("stepscope_trace") != FORMAT:
                 raise ValueError("another format")
             trace = Trace(Header(**head), [Step(**line) for line in rest])
+            trace.check()
         except OSError as error:
             raise StepscopeError(f"can't read {path}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StepscopeError(f"{path} is no trace of format {FORMAT}: {error}") from error
-        for step in trace.steps:
-            check_events(step.inputs)
         return trace
+
+    def check(self) -> None:
+        """Raises ValueError for what no recording writes."""
+        header = self.header
+        require(header, "command", is_list_of(header.command, str) and bool(header.command))
+        require(header, "width", is_whole(header.width))
+        require(header, "height", is_whole(header.height))
+        require(header, "fps", isinstance(header.fps, str))
+        require(header, "seed", header.seed is None or is_whole(header.seed))
+        require(header, "platform", header.platform in PLATFORMS)
+        require(header, "xwayland", isinstance(header.xwayland, bool))
+        words = header.environment
+        require(header, "environment", isinstance(words, dict) and is_list_of([*words.values()], str))
+        require(header, "tier", header.tier in TIERS)
+        if not self.steps:
+            raise ValueError("it has no steps")
+        for number, step in enumerate(self.steps, 1):
+            if step.step != number:
+                raise ValueError(f"step {step.step} is where {number} should be")
+            require(step, "status", isinstance(step.status, str))
+            require(step, "now_ns", is_whole(step.now_ns))
+            require(step, "hash", step.hash is None or isinstance(step.hash, str))
+            require(step, "inputs", is_list_of(step.inputs, dict))
+            check_events(step.inputs)
 
     def inputs(self) -> dict[int, list[dict[str, Any]]]:
         return {step.step: step.inputs for step in self.steps if step.inputs}
+
+
+def require(line: Header | Step, name: str, right: bool) -> None:
+    if not right:
+        raise ValueError(f"{name} is {getattr(line, name)!r}")
+
+
+def is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_list_of(values: Any, kind: type) -> bool:
+    return isinstance(values, list) and all(isinstance(value, kind) for value in values)
+
+
+def is_pair_of_numbers(values: Any) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == 2
+        and all(is_whole(value) or isinstance(value, float) for value in values)
+        and all(math.isfinite(value) for value in values)
+    )
 
 
 def check_events(events: Iterable[dict[str, Any]]) -> None:
     """Events are {"key": "Up", "pressed": true}, {"button": "left", "pressed": true},
     {"move_to": [x, y]} from 0 to 1, {"move_by": [dx, dy]} and {"scroll": [right, up]}."""
     for event in events:
+        if not isinstance(event, dict):
+            raise StepscopeError(f"{event!r} is no event; expected an object")
         kinds = [kind for kind in EVENT_KINDS if kind in event]
         if len(kinds) != 1:
             raise StepscopeError(f"{event} is no event; expected one of {', '.join(EVENT_KINDS)}")
         kind, value = kinds[0], event[kinds[0]]
+        if kind in ("key", "button") and not isinstance(value, str):
+            raise StepscopeError(f"{kind} is {value!r}; expected a name")
         if kind == "key":
             keys.key_code(value)
         elif kind == "button":
             keys.button_code(value)
-        elif not (isinstance(value, list) and len(value) == 2):
+        elif not is_pair_of_numbers(value):
             raise StepscopeError(f"{kind} has {value}; expected two numbers")
         if kind in ("key", "button") and not isinstance(event.get("pressed"), bool):
             raise StepscopeError(f'{event} needs "pressed", true or false')

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stepscope.errors import StepscopeError
 from stepscope.session import parse_rate
-from stepscope.trace import TIERS, Header, Trace, read_script, record
+from stepscope.trace import PLATFORMS, TIERS, Header, Trace, read_script, record
 from stepscope.verify import busy_loops, describe, replay, save_pictures, with_tier
 
 EQUAL, DIFFERENT, UNUSABLE = 0, 1, 2
@@ -136,7 +136,7 @@ def make_parser() -> argparse.ArgumentParser:
     word.add_argument("-n", "--steps", type=int, default=600)
     word.add_argument("--seed", type=int, help="where the game's random numbers begin")
     word.add_argument("--inputs", metavar="FILE", help="JSON lines; - for standard input")
-    word.add_argument("--platform", choices=("auto", "wayland", "x11"), default="auto")
+    word.add_argument("--platform", choices=PLATFORMS, default="auto")
     word.add_argument("--no-xwayland", action="store_true")
     word.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
     word.add_argument("command", nargs="*", metavar="COMMAND")

@@ -330,14 +330,23 @@ def test_doom_is_the_same_beside_busy_loops(tmp_path):
 
 
 def test_doom_on_x11_is_the_same_beside_busy_loops(tmp_path):
-    # Where the pointer is when the game takes it is not the same each time on X11: without a mouse.
+    # With its mouse: the game takes the pointer as soon as its window is there, and what it reads
+    # of it then turns its first view.
+    inputs = tmp_path / "inputs"
+    inputs.write_text("".join(
+        json.dumps({"step": step, "move_by": [20, 0]}) + "\n" for step in range(90, 100)))
     file = tmp_path / "doom.jsonl"
-    done = trace("record", "-o", file, "-W", 320, "-H", 200, "-r", 35, "-n", 150, "--seed", 7,
-                 "--platform", "x11", "--", *doom_command(), "-nomouse")
+    done = trace("record", "-o", file, "-W", 320, "-H", 200, "-r", 35, "-n", 120, "--seed", 7,
+                 "--platform", "x11", "--inputs", inputs, "--", *doom_command())
     assert done.returncode == 0, done.stderr
     assert len({step.hash for step in stepscope.trace.Trace.load(file).steps}) > 50
-    done = trace("verify", "--runs", 2, "--load", file)
+    done = trace("verify", "--runs", 4, "--load", file)
     assert done.returncode == 0, done.stderr
+    # The mouse is there: without its motion the view is another one.
+    text = file.read_text()
+    file.write_text(text.replace('"move_by":[20,0]', '"move_by":[0,0]'))
+    done = trace("replay", file)
+    assert done.returncode == 1 and "differs: hash" in done.stderr
 
 
 @pytest.mark.parametrize("wsi", ["wayland", "xcb"])
@@ -426,6 +435,35 @@ def test_usage_errors_of_traces(tmp_path):
     broken = tmp_path / "broken"
     broken.write_text("no trace\n")
     for arguments in (["replay", broken], ["verify", tmp_path / "none"], ["record"],
+                      ["verify", "--runs", 0, broken],
                       ["record", "-o", tmp_path / "file", "--", "/nonexistent"]):
         done = trace(*arguments)
         assert done.returncode == 2 and done.stderr, arguments
+        assert "Traceback" not in done.stderr
+
+
+def test_traces_that_no_recording_wrote_are_refused(tmp_path):
+    head = {"stepscope_trace": 1, "command": ["true"]}
+    step = {"step": 1, "status": "presented", "now_ns": 1, "hash": "00", "inputs": []}
+    broken = [
+        ["null", step], [head, "[]"], [head], [head, step | {"step": 2}], [head, step, step],
+        *([head | {name: value}, step]
+          for name, value in [("command", "true"), ("command", []), ("command", [1]),
+                              ("width", "320"), ("height", None), ("fps", 60), ("seed", "1"),
+                              ("platform", "windows"), ("xwayland", "no"), ("environment", [1]),
+                              ("environment", {"A": 1}), ("tier", "T9"), ("unknown", 1)]),
+        *([head, step | {name: value}]
+          for name, value in [("status", None), ("now_ns", "1"), ("hash", 3), ("inputs", "Up"),
+                              ("inputs", [1]), ("unknown", 1)]),
+        *([head, step | {"inputs": [event]}]
+          for event in [{}, {"key": 1, "pressed": True}, {"key": "Up"}, {"button": [], "pressed": 1},
+                        {"move_to": ["a", None]}, {"move_by": [1]}, {"scroll": [float("nan"), 0]}]),
+    ]
+    file = tmp_path / "broken.jsonl"
+    for lines in broken:
+        file.write_text("".join(
+            (line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+        with pytest.raises(stepscope.StepscopeError):
+            stepscope.trace.Trace.load(file)
+    done = trace("verify", file)
+    assert done.returncode == 2 and "Traceback" not in done.stderr

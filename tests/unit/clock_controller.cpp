@@ -41,9 +41,9 @@ struct Played {
         return slot;
     }
 
-    void idle(uint32_t slot, uint64_t deadline) {
+    void idle(uint32_t slot, uint64_t deadline, WaitKind kind = WaitKind::sleep) {
         page.threads[slot].wake = 0;
-        make_idle_locked(page, page.threads[slot], ThreadState::waiting, WaitKind::sleep, deadline);
+        make_idle_locked(page, page.threads[slot], ThreadState::waiting, kind, deadline);
         const Action action = settle_locked(page);
         if (action.notify) {
             controller.dispatch();
@@ -105,6 +105,33 @@ TEST_CASE("time goes from deadline to deadline and stops at the end of the step"
     CHECK(game.controller.now_ns() == 101);
     CHECK(game.runs(second));
     CHECK(game.controller.describe().find("expected") != std::string::npos);
+}
+
+TEST_CASE("who is held stays so in an interlude between two steps") {
+    Played game;
+    const uint32_t gated = game.add_thread();
+    const uint32_t spinning = game.add_thread();
+    const uint32_t server = game.add_thread();
+    REQUIRE(game.controller.begin_step(100));
+    game.idle(gated, kNever, WaitKind::present);
+    game.idle(spinning, kNever, WaitKind::step);
+    game.idle(server, 110);
+    REQUIRE(game.results.size() == 1);
+    // The display server's timer is due; nobody else's time has come.
+    REQUIRE(game.controller.begin_interlude(20));
+    CHECK(game.controller.now_ns() == 110);
+    CHECK(game.runs(server));
+    game.idle(server, 500);
+    CHECK(game.controller.now_ns() == 120);
+    CHECK_FALSE(game.runs(gated));
+    CHECK_FALSE(game.runs(spinning));
+    CHECK(game.page.step_seq == 1);
+    REQUIRE(game.results.size() == 2);
+    REQUIRE(game.controller.begin_step(100));
+    CHECK(game.runs(gated));
+    CHECK(game.controller.now_ns() == 120);
+    game.idle(gated, kNever);
+    CHECK(game.runs(spinning));
 }
 
 TEST_CASE("an expected process keeps the step open, and its end ends it") {
