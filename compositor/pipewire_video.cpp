@@ -139,7 +139,13 @@ void PipewireVideo::handle_state(void* data, pw_stream_state /*old*/, pw_stream_
         self->changed_();
     }
     if (state == PW_STREAM_STATE_ERROR) {
-        log("PipeWire: the video node failed: {}", error != nullptr ? error : "no reason given");
+        const char* reason = error != nullptr ? error : "no reason given";
+        if (pw_stream_get_state(self->stream_.get(), nullptr) != PW_STREAM_STATE_ERROR) {
+            // About one of its links: a consumer wants what there is not. The others go on.
+            log("PipeWire: a consumer can't be linked: {}", reason);
+            return;
+        }
+        log("PipeWire: the video node failed: {}", reason);
     }
     if (streaming == self->streaming_) {
         return;
