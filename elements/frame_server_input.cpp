@@ -216,6 +216,7 @@ void FrameServer::flush(uint64_t id) {
     while (consumer.socket && !consumer.waiting.empty()) {
         const FrameConsumer::Outgoing& next = consumer.waiting.front();
         std::vector<int> fds;
+        fds.reserve(next.fds.size());
         for (const UniqueFd& fd : next.fds) {
             fds.push_back(fd.get());
         }
