@@ -66,6 +66,42 @@ void remove_tree(const std::string& path) {
     fs::remove_all(path, ignored);
 }
 
+/** The lock was taken on the file that is there, and not on that of a session that has ended. */
+bool is_file(const UniqueFd& lock, const std::string& path) {
+    struct stat held{};
+    struct stat there{};
+    return ::fstat(lock.get(), &held) == 0 && ::lstat(path.c_str(), &there) == 0 &&
+           held.st_dev == there.st_dev && held.st_ino == there.st_ino;
+}
+
+/** …while sessions of that name come and go. */
+Result<UniqueFd> lock_directory(const std::string& path) {
+    constexpr int kTries = 1000;
+    const std::string file = path + "/lock";
+    for (int i = 0; i < kTries; ++i) {
+        if (auto made = make_private_directory(path); !made) {
+            if (made.error().fault == Fault::not_found) {
+                continue;  // removed between two looks
+            }
+            return std::unexpected(made.error());
+        }
+        auto lock = try_lock(file);
+        if (lock ? is_file(*lock, file) : lock.error().fault != Fault::not_found) {
+            return lock;
+        }
+    }
+    return fail(Fault::busy, std::format("'{}' comes and goes", path));
+}
+
+/** By who holds its lock. What another session puts there meanwhile stays. */
+void remove_session_directory(const std::string& directory) {
+    // Out of the way first: were it emptied in its place, another session could move in meanwhile.
+    const fs::path path(directory);
+    const std::string away =
+        (path.parent_path() / std::format(".{}-{}", path.filename().string(), ::getpid())).string();
+    remove_tree(::rename(directory.c_str(), away.c_str()) == 0 ? away : directory);
+}
+
 Result<SessionInfo> read_info(const std::string& name, const std::string& directory) {
     std::ifstream file(directory + "/info.json");
     auto json = nlohmann::json::parse(file, nullptr, false);
@@ -139,7 +175,7 @@ Result<std::vector<SessionInfo>> list_sessions() {
     std::error_code error;
     for (const auto& entry : fs::directory_iterator(*root, error)) {
         const std::string directory = entry.path();
-        if (!is_running(directory)) {
+        if (!check_session_name(entry.path().filename().string()) || !is_running(directory)) {
             continue;
         }
         // A session that has its lock but no info yet is starting: nobody can use it.
@@ -200,8 +236,9 @@ SessionDirectory::SessionDirectory(std::string name, std::string path, UniqueFd 
     : name_(std::move(name)), path_(std::move(path)), lock_(std::move(lock)) {}
 
 SessionDirectory::~SessionDirectory() {
-    if (lock_) {
-        remove_tree(path_);
+    // What starts a session may have removed it before us.
+    if (lock_ && is_file(lock_, path_ + "/lock")) {
+        remove_session_directory(path_);
     }
 }
 
@@ -212,10 +249,7 @@ Result<SessionDirectory> SessionDirectory::create(std::string_view name) {
     }
     auto take = [&](const std::string& candidate) -> Result<SessionDirectory> {
         std::string path = std::format("{}/{}", *root, candidate);
-        if (auto made = make_private_directory(path); !made) {
-            return std::unexpected(made.error());
-        }
-        auto lock = try_lock(path + "/lock");
+        auto lock = lock_directory(path);
         if (!lock) {
             if (lock.error().fault == Fault::busy) {
                 return fail(Fault::busy, std::format("a session '{}' is running already; choose "

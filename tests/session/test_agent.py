@@ -442,6 +442,16 @@ def test_usage_errors_of_traces(tmp_path):
         assert "Traceback" not in done.stderr
 
 
+def test_a_trace_without_pictures_is_not_bit_exact(tmp_path):
+    file = tmp_path / "dark.jsonl"
+    done = trace("record", "-o", file, "-n", 3, "--seed", 1, "--no-xwayland", "--", "true")
+    assert done.returncode == 0 and "last step exited" in done.stderr
+    done = trace("verify", "--runs", 1, file)
+    assert done.returncode == 0, done.stderr
+    header = stepscope.trace.Trace.load(tmp_path / "dark.verified.jsonl").header
+    assert header.tier == "T0" and "no step shows a picture" in header.tier_reason
+
+
 def test_traces_that_no_recording_wrote_are_refused(tmp_path):
     head = {"stepscope_trace": 1, "command": ["true"]}
     step = {"step": 1, "status": "presented", "now_ns": 1, "hash": "00", "inputs": []}

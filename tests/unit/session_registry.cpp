@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 
 using namespace stepscope;
 
@@ -73,6 +74,46 @@ TEST_CASE("a name is taken once, and free again afterwards") {
     }
     CHECK_FALSE(std::filesystem::exists(runtime.path + "/stepscope/doom"));
     CHECK(SessionDirectory::create("doom"));
+}
+
+TEST_CASE("a session whose directory was removed does not remove its successor's") {
+    Runtime runtime;
+    auto first = std::make_unique<SessionDirectory>(start("doom"));
+    std::filesystem::remove_all(first->path());
+    auto second = start("doom");
+    first.reset();
+    CHECK(std::filesystem::exists(second.runtime_directory()));
+    CHECK(find_session("doom"));
+}
+
+TEST_CASE("sessions that come and go side by side leave each other alone") {
+    Runtime runtime;
+    constexpr int kProcesses = 4;
+    constexpr int kSessions = 300;
+    for (int i = 0; i < kProcesses; ++i) {
+        if (::fork() == 0) {
+            for (int n = 0; n < kSessions; ++n) {
+                auto directory = SessionDirectory::create("");
+                if (!directory) {
+                    ::_exit(1);
+                }
+                const std::string file = directory->runtime_directory() + "/socket";
+                std::ofstream(file) << n;
+                ::usleep(static_cast<useconds_t>(n % 7) * 50);
+                if (!std::filesystem::exists(file) ||
+                    !std::filesystem::exists(directory->path() + "/lock")) {
+                    ::_exit(2);
+                }
+            }
+            ::_exit(0);
+        }
+    }
+    for (int i = 0; i < kProcesses; ++i) {
+        int status = -1;
+        ::wait(&status);
+        CHECK(status == 0);
+    }
+    CHECK(std::filesystem::is_empty(runtime.path + "/stepscope"));
 }
 
 TEST_CASE("the remains of a killed session are taken over") {
