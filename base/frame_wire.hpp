@@ -72,16 +72,24 @@ struct Release {
     uint64_t frame = 0;
 };
 
-enum class InputKind : uint32_t { key = 1, motion = 2, relative = 3, button = 4, axis = 5 };
+enum class InputKind : uint32_t {
+    key = 1,
+    motion = 2,
+    relative = 3,
+    button = 4,
+    axis = 5,
+    gamepad_button = 6,
+    gamepad_axis = 7,
+};
 
 struct Input {
     static constexpr uint16_t type = 0x0104;
     uint32_t kind = 0;  // InputKind, or one of a later version
     uint32_t pressed = 0;
-    uint32_t button = 0;
+    uint32_t button = 0;  // of the pointer; for gamepads the number of the gamepad
     double x = 0;
     double y = 0;
-    std::string key;
+    std::string key;  // or the name of a gamepad's button or axis
 };
 
 struct Step {

@@ -13,7 +13,7 @@
 namespace stepscope {
 namespace {
 
-constexpr uint32_t kControlVersion = 3;
+constexpr uint32_t kControlVersion = 4;
 
 ControlDisplay* self_of(wl_resource* resource) {
     return static_cast<ControlDisplay*>(wl_resource_get_user_data(resource));
@@ -37,6 +37,7 @@ const struct stepscope_control_v1_interface ControlDisplay::kControlRequests{
     .create_capture = create_capture,
     .get_stepper = get_stepper,
     .get_sound = get_sound,
+    .get_gamepad = get_gamepad,
 };
 
 const struct stepscope_session_v1_interface ControlDisplay::kSessionRequests{
@@ -143,6 +144,9 @@ void ControlDisplay::bind(wl_client* client, void* data, uint32_t version, uint3
         capabilities |= STEPSCOPE_CONTROL_V1_CAPABILITY_SOUND;
     }
     stepscope_control_v1_send_capabilities(resource, capabilities);
+    if (version >= STEPSCOPE_CONTROL_V1_GAMEPADS_SINCE_VERSION) {
+        stepscope_control_v1_send_gamepads(resource, self->gamepad_count());
+    }
 }
 
 void ControlDisplay::create_session(wl_client* client, wl_resource* resource, uint32_t id) {
@@ -215,6 +219,24 @@ void ControlDisplay::get_sound(wl_client* client, wl_resource* resource, uint32_
     }
     self->sound_->create_capture(client, static_cast<uint32_t>(wl_resource_get_version(resource)),
                                  id);
+}
+
+uint32_t ControlDisplay::gamepad_count() const {
+    return gamepads_ != nullptr ? gamepads_->count() : 0;
+}
+
+void ControlDisplay::get_gamepad(wl_client* client, wl_resource* resource, uint32_t id,
+                                 uint32_t number) {
+    ControlDisplay* self = self_of(resource);
+    if (number >= self->gamepad_count()) {
+        wl_resource_post_error(resource, STEPSCOPE_CONTROL_V1_ERROR_INVALID_GAMEPAD,
+                               "session '%s' has no gamepad %u, it has %u; start it with: "
+                               "stepscope --gamepads N",
+                               self->state_.name.c_str(), number, self->gamepad_count());
+        return;
+    }
+    self->gamepads_->create_resource(
+        client, static_cast<uint32_t>(wl_resource_get_version(resource)), id, number);
 }
 
 void ControlDisplay::set_output(wl_client* /*client*/, wl_resource* resource, uint32_t width,

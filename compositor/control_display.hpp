@@ -11,6 +11,7 @@
 #include "base/refresh_rate.hpp"
 #include "base/unique_fd.hpp"
 #include "capture.hpp"
+#include "gamepads.hpp"
 #include "listener.hpp"
 #include "pipewire_session.hpp"
 #include "stepped_sound.hpp"
@@ -54,6 +55,8 @@ public:
     void offer_stepping(LockStep& lock_step) { stepper_.emplace(lock_step); }
     /** Lets clients have the game's sound. Borrowed. */
     void offer_sound(SteppedSound& sound) { sound_ = &sound; }
+    /** Lets clients hold the session's gamepads. Borrowed. */
+    void offer_gamepads(Gamepads& gamepads) { gamepads_ = &gamepads; }
     /** Hides a global from the game's display. */
     void make_private(const wl_global* global) { private_globals_.insert(global); }
 
@@ -76,6 +79,7 @@ private:
     static void create_capture(wl_client* client, wl_resource* resource, uint32_t id);
     static void get_stepper(wl_client* client, wl_resource* resource, uint32_t id);
     static void get_sound(wl_client* client, wl_resource* resource, uint32_t id);
+    static void get_gamepad(wl_client* client, wl_resource* resource, uint32_t id, uint32_t number);
     static void set_output(wl_client* client, wl_resource* resource, uint32_t width,
                            uint32_t height, uint32_t numerator, uint32_t denominator);
     static void terminate(wl_client* client, wl_resource* resource);
@@ -83,6 +87,7 @@ private:
     static const struct stepscope_control_v1_interface kControlRequests;
     static const struct stepscope_session_v1_interface kSessionRequests;
 
+    uint32_t gamepad_count() const;
     void accept_client();
     void send_output(wl_resource* session) const;
     void update_formats();
@@ -103,6 +108,7 @@ private:
     std::set<wl_resource*> pipewire_watchers_;  // of those
     std::optional<Stepper> stepper_;
     SteppedSound* sound_ = nullptr;  // may be null
+    Gamepads* gamepads_ = nullptr;
     wl_global* global_;
 };
 

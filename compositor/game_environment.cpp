@@ -82,6 +82,7 @@ std::vector<std::string> make_game_environment(const GameEnvironment& environmen
     variables.erase("WAYLAND_SOCKET");
     variables.erase("XAUTHORITY");
     variables.erase(clock::kEnvDisplayServer);  // is for the X server, not for the game
+    variables.erase("STEPSCOPE_GAMEPADS");
     variables.erase("DESKTOP_STARTUP_ID");
     variables.erase("XDG_ACTIVATION_TOKEN");
     variables["XDG_RUNTIME_DIR"] = environment.runtime_directory;
@@ -93,6 +94,11 @@ std::vector<std::string> make_game_environment(const GameEnvironment& environmen
         variables.erase("DISPLAY");
     } else {
         variables["DISPLAY"] = environment.x11_display;
+    }
+    if (!environment.gamepads.empty()) {
+        variables["STEPSCOPE_GAMEPADS"] = environment.gamepads;
+        // SDL's own variable: these are its first pads, whatever else is plugged in.
+        variables.try_emplace("SDL_JOYSTICK_DEVICE", environment.gamepads);
     }
     if (!environment.vulkan_layer_directory.empty()) {
         // Read by Vulkan loaders from 1.3.296 on; what the user has set there stays.

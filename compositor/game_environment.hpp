@@ -20,6 +20,7 @@ struct GameEnvironment {
     std::string sound_sink;              // PipeWire node for AudioMode::session
     std::string alsa_configuration;      // of the session's own device, in lock-step; else empty
     std::string x11_display;             // empty: no X11
+    std::string gamepads;                // files separated by colons; empty: none
     std::string vulkan_layer_directory;  // empty: no present gate for Vulkan
 };
 

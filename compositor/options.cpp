@@ -62,6 +62,14 @@ std::string check_side(const std::string& text) {
     return {};
 }
 
+std::string check_gamepads(const std::string& text) {
+    unsigned count = 0;
+    if (!CLI::detail::lexical_cast(text, count) || count > kMaxGamepads) {
+        return std::format("{} is no number of gamepads; expected 0 to {}", text, kMaxGamepads);
+    }
+    return {};
+}
+
 }  // namespace
 
 std::expected<Options, int> parse_options(int argc, char** argv) {
@@ -104,6 +112,10 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
                "Window system that toolkits are told to prefer: auto, wayland, x11", kPlatforms);
     bool no_xwayland = false;
     app.add_flag("--no-xwayland", no_xwayland, "Do without X11");
+    app.add_option("--gamepads", options.gamepads,
+                   "Gamepads that consumers can press buttons of; needs /dev/uinput")
+        ->check(check_gamepads)
+        ->type_name("N");
     app.add_flag("--lockstep", options.lockstep,
                  "The game's time stands still until a consumer steps it");
     app.add_option("--seed", options.seed, "With --lockstep: where the game's random numbers begin")

@@ -26,6 +26,8 @@ enum class AudioMode {
     session,
 };
 
+inline constexpr unsigned kMaxGamepads = 16;
+
 struct Options {
     unsigned width = 1280;
     unsigned height = 720;
@@ -36,6 +38,7 @@ struct Options {
     std::string render_node;
     Platform platform = Platform::automatic;
     bool xwayland = true;
+    unsigned gamepads = 0;
     bool lockstep = false;
     bool pipewire = false;
     AudioMode audio = AudioMode::automatic;

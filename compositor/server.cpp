@@ -72,6 +72,9 @@ Server::~Server() {
 }
 
 Result<void> Server::start() {
+    if (auto plugged_in = gamepads_.create(options_.gamepads); !plugged_in) {
+        return plugged_in;
+    }
     auto renderer = Renderer::create(options_.renderer, options_.render_node);
     if (!renderer) {
         return std::unexpected(renderer.error());
@@ -241,6 +244,7 @@ void Server::start_game() {
         .sound_sink = sound_node_name(directory_.name()),
         .alsa_configuration = sound_ ? sound_->configuration() : "",
         .x11_display = xwayland_ ? xwayland_->display_name() : "",
+        .gamepads = gamepads_.nodes(),
         .vulkan_layer_directory = lock_step_ ? vulkan_layer_directory() : "",
     };
     std::vector<int> inherit;
@@ -328,6 +332,7 @@ void Server::create_globals() {
                                   ? std::function<void()>([this] { handle_pipewire_request(); })
                                   : nullptr,
         });
+    control_->offer_gamepads(gamepads_);
     output_->add_sink(control_.get());
     if (unused_clock_) {
         output_->set_stepped(true);

@@ -11,6 +11,7 @@
 #include "dmabuf_check.hpp"
 #include "event_report.hpp"
 #include "game_process.hpp"
+#include "gamepads.hpp"
 #include "options.hpp"
 #include "pipewire_session.hpp"
 #include "renderer.hpp"
@@ -64,6 +65,7 @@ private:
 
     const Options& options_;
     SessionDirectory directory_;
+    Gamepads gamepads_;
     Handle<wl_display, wl_display_destroy> display_;
     wl_event_loop* loop_;
     std::optional<Renderer> renderer_;

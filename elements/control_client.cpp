@@ -25,7 +25,7 @@ struct ControlClient::Listeners {
                     wl_registry_bind(registry, id, &type, std::min(version, wanted)));
             }
         };
-        bind(client.control_, stepscope_control_v1_interface, 3);
+        bind(client.control_, stepscope_control_v1_interface, 4);
         bind(client.seat_, wl_seat_interface, 1);
         bind(client.keyboard_manager_, zwp_virtual_keyboard_manager_v1_interface, 1);
         bind(client.pointer_manager_, zwlr_virtual_pointer_manager_v1_interface, 1);
@@ -34,6 +34,9 @@ struct ControlClient::Listeners {
 
     static void capabilities(void* data, stepscope_control_v1*, uint32_t capabilities) {
         self(data).capabilities_ = capabilities;
+    }
+    static void gamepads(void* data, stepscope_control_v1*, uint32_t count) {
+        self(data).gamepads_ = count;
     }
 
     static void info(void* data, stepscope_session_v1*, const char*, uint32_t, const char* renderer,
@@ -74,7 +77,7 @@ struct ControlClient::Listeners {
     }
 
     static constexpr wl_registry_listener registry{global, global_remove};
-    static constexpr stepscope_control_v1_listener control{capabilities};
+    static constexpr stepscope_control_v1_listener control{capabilities, gamepads};
     static constexpr stepscope_session_v1_listener session{info, output, window, ended, done};
 };
 
@@ -185,6 +188,10 @@ Result<stepscope_sound_v1*> ControlClient::create_sound() {
                                 name_, pid_));
     }
     return stepscope_control_v1_get_sound(control_);
+}
+
+stepscope_gamepad_v1* ControlClient::create_gamepad(uint32_t number) {
+    return stepscope_control_v1_get_gamepad(control_, number);
 }
 
 SessionState ControlClient::state() const {

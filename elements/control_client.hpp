@@ -16,6 +16,7 @@ struct stepscope_session_v1;
 struct stepscope_capture_v1;
 struct stepscope_sound_v1;
 struct stepscope_stepper_v1;
+struct stepscope_gamepad_v1;
 struct zwp_virtual_keyboard_manager_v1;
 struct zwlr_virtual_pointer_manager_v1;
 
@@ -78,6 +79,11 @@ public:
 
     /** The session's sound in virtual time, on this connection's queue; the caller destroys it. */
     Result<stepscope_sound_v1*> create_sound();
+    /** How many gamepads the session has. */
+    uint32_t gamepads() const { return gamepads_; }
+    /** One of them, on this connection's queue; the caller destroys it. `number` is less than
+     * gamepads(). */
+    stepscope_gamepad_v1* create_gamepad(uint32_t number);
 
     SessionState state() const;
     RefreshRate refresh() const;
@@ -108,6 +114,7 @@ private:
     zwlr_virtual_pointer_manager_v1* pointer_manager_ = nullptr;
 
     uint32_t capabilities_ = 0;
+    uint32_t gamepads_ = 0;
     bool session_known_ = false;
     SessionState pending_;  // of the dispatching thread, until done
     mutable std::mutex mutex_;

@@ -45,12 +45,11 @@ GstPtr<GstStructure> input_structure(const wire::Input& input) {
         return GstPtr<GstStructure>(gst_structure_new("stepscope-input", "type", G_TYPE_STRING,
                                                       type, first, fields..., nullptr));
     };
+    if (!g_utf8_validate(input.key.data(), static_cast<gssize>(input.key.size()), nullptr)) {
+        return nullptr;
+    }
     switch (static_cast<wire::InputKind>(input.kind)) {
         case wire::InputKind::key:
-            if (!g_utf8_validate(input.key.data(), static_cast<gssize>(input.key.size()),
-                                 nullptr)) {
-                return nullptr;
-            }
             return make("key", "key", G_TYPE_STRING, input.key.c_str(), "pressed", G_TYPE_BOOLEAN,
                         pressed);
         case wire::InputKind::motion:
@@ -63,6 +62,12 @@ GstPtr<GstStructure> input_structure(const wire::Input& input) {
                         pressed);
         case wire::InputKind::axis:
             return make("axis", "dx", G_TYPE_DOUBLE, input.x, "dy", G_TYPE_DOUBLE, input.y);
+        case wire::InputKind::gamepad_button:
+            return make("gamepad-button", "gamepad", G_TYPE_UINT, input.button, "button",
+                        G_TYPE_STRING, input.key.c_str(), "pressed", G_TYPE_BOOLEAN, pressed);
+        case wire::InputKind::gamepad_axis:
+            return make("gamepad-axis", "gamepad", G_TYPE_UINT, input.button, "axis", G_TYPE_STRING,
+                        input.key.c_str(), "value", G_TYPE_DOUBLE, input.x);
     }
     return nullptr;
 }

@@ -50,6 +50,13 @@ struct Visitor {
         add(wire::InputKind::button, a.pressed, a.number, 0, 0);
     }
     void operator()(const ScrollAction& a) { add(wire::InputKind::axis, false, 0, a.right, a.up); }
+    void operator()(const GamepadButtonAction& a) {
+        add(wire::InputKind::gamepad_button, a.pressed, static_cast<int>(a.gamepad), 0, 0,
+            a.button);
+    }
+    void operator()(const GamepadAxisAction& a) {
+        add(wire::InputKind::gamepad_axis, false, static_cast<int>(a.gamepad), a.value, 0, a.axis);
+    }
 };
 
 }  // namespace

@@ -16,7 +16,11 @@ namespace {
 constexpr const char* kExpected =
     "expected one of: key, key=(string)Up, pressed=(boolean)true; pointer-motion, x=(double)1, "
     "y=(double)1; pointer-relative, dx=(double)1, dy=(double)1; button, button=(uint)1, "
-    "pressed=(boolean)true; axis, dx=(double)0, dy=(double)1";
+    "pressed=(boolean)true; axis, dx=(double)0, dy=(double)1; gamepad-button, gamepad=(uint)0, "
+    "button=(string)a, pressed=(boolean)true; gamepad-axis, gamepad=(uint)0, axis=(string)leftx, "
+    "value=(double)0.5";
+
+constexpr double kMaxGamepads = 256;
 
 /** Whole numbers will do, too: that is what people write. */
 std::optional<double> number(const GstStructure* structure, const char* field) {
@@ -41,6 +45,36 @@ std::optional<bool> flag(const GstStructure* structure, const char* field) {
         return std::nullopt;
     }
     return value != FALSE;
+}
+
+/** The field that says which; the first where there is none. */
+std::optional<unsigned> gamepad_of(const GstStructure* structure) {
+    if (!gst_structure_has_field(structure, "gamepad")) {
+        return 0;
+    }
+    const auto value = number(structure, "gamepad");
+    return value && *value >= 0 && *value < kMaxGamepads
+               ? std::optional(static_cast<unsigned>(*value))
+               : std::nullopt;
+}
+
+std::optional<InputAction> find_gamepad_action(std::string_view type,
+                                               const GstStructure* structure) {
+    const auto gamepad = gamepad_of(structure);
+    if (type == "gamepad-button") {
+        const char* button = gst_structure_get_string(structure, "button");
+        const auto pressed = flag(structure, "pressed");
+        if (gamepad && button != nullptr && pressed) {
+            return GamepadButtonAction{*gamepad, button, *pressed};
+        }
+    } else {
+        const char* axis = gst_structure_get_string(structure, "axis");
+        const auto value = number(structure, "value");
+        if (gamepad && axis != nullptr && value) {
+            return GamepadAxisAction{*gamepad, axis, *value};
+        }
+    }
+    return std::nullopt;
 }
 
 std::optional<InputAction> find_action(std::string_view type, const GstStructure* structure) {
@@ -69,6 +103,8 @@ std::optional<InputAction> find_action(std::string_view type, const GstStructure
             return type == "axis" ? InputAction(ScrollAction{*dx, *dy})
                                   : InputAction(RelativeMoveAction{*dx, *dy});
         }
+    } else if (type == "gamepad-button" || type == "gamepad-axis") {
+        return find_gamepad_action(type, structure);
     }
     return std::nullopt;
 }

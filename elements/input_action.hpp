@@ -31,8 +31,18 @@ struct ScrollAction {
     double right = 0;  // clicks of a wheel
     double up = 0;
 };
-using InputAction =
-    std::variant<KeyAction, MoveAction, RelativeMoveAction, ButtonAction, ScrollAction>;
+struct GamepadButtonAction {
+    unsigned gamepad = 0;  // the session's, from 0
+    std::string button;    // as SDL names it: "a", "dpup", "leftshoulder"
+    bool pressed = false;
+};
+struct GamepadAxisAction {
+    unsigned gamepad = 0;
+    std::string axis;  // as SDL names it: "leftx", "righttrigger"
+    double value = 0;  // -1 to 1, right and down are positive; 0 to 1 for triggers
+};
+using InputAction = std::variant<KeyAction, MoveAction, RelativeMoveAction, ButtonAction,
+                                 ScrollAction, GamepadButtonAction, GamepadAxisAction>;
 
 /** What one input event asks for, in order; empty for events that are not for a game. */
 using InputActions = std::vector<InputAction>;

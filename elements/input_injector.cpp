@@ -44,7 +44,7 @@ uint32_t scaled(double position, uint32_t side) {
 }  // namespace
 
 InputInjector::InputInjector(std::shared_ptr<ControlClient> control)
-    : control_(std::move(control)) {}
+    : control_(std::move(control)), gamepads_(control_) {}
 
 Result<std::unique_ptr<InputInjector>> InputInjector::create(
     std::shared_ptr<ControlClient> control) {
@@ -116,6 +116,12 @@ Result<void> InputInjector::check(const InputAction& action) const {
     if (const auto* key = std::get_if<KeyAction>(&action)) {
         return keys_->check(key->keysym);
     }
+    if (const auto* pressed = std::get_if<GamepadButtonAction>(&action)) {
+        return gamepads_.check(*pressed);
+    }
+    if (const auto* moved = std::get_if<GamepadAxisAction>(&action)) {
+        return gamepads_.check(*moved);
+    }
     if (const auto* button = std::get_if<ButtonAction>(&action);
         button != nullptr && (button->number < kFirstButton || button->number > kLastButton)) {
         return fail(Fault::usage, std::format("there is no button {}; expected {} to {}",
@@ -125,6 +131,14 @@ Result<void> InputInjector::check(const InputAction& action) const {
 }
 
 Result<void> InputInjector::apply(const InputAction& action, uint32_t width, uint32_t height) {
+    if (const auto* pressed = std::get_if<GamepadButtonAction>(&action)) {
+        gamepads_.apply(*pressed);
+        return {};
+    }
+    if (const auto* moved = std::get_if<GamepadAxisAction>(&action)) {
+        gamepads_.apply(*moved);
+        return {};
+    }
     if (auto opened = open(); !opened) {
         return opened;
     }

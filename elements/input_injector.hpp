@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "control_client.hpp"
+#include "gamepad_injector.hpp"
 #include "input_action.hpp"
 #include "key_map.hpp"
 
@@ -15,7 +16,8 @@ struct zwlr_virtual_pointer_v1;
 namespace stepscope {
 
 /**
- * A virtual keyboard and pointer of a session, which the session sees with the first input.
+ * A virtual keyboard and pointer of a session, which the session sees with the first input, and its
+ * gamepads.
  * Requests go out with the next flush. Keys and buttons that are down are let go when it is
  * destroyed, so that none gets stuck in the game. One thread at a time.
  */
@@ -46,6 +48,7 @@ private:
     void send_axis(uint32_t axis, double clicks);
 
     const std::shared_ptr<ControlClient> control_;
+    GamepadInjector gamepads_;
     std::unique_ptr<KeyMap> keys_;
     zwp_virtual_keyboard_v1* keyboard_ = nullptr;
     zwlr_virtual_pointer_v1* pointer_ = nullptr;

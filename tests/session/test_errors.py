@@ -44,6 +44,8 @@ def assert_one_line(done, *words):
     (["--renderer", "crayon", "--", "true"], ["crayon", "pixman"]),
     (["--platform", "mir", "--", "true"], ["mir", "wayland", "x11"]),
     (["--platform", "x11", "--no-xwayland", "--", "true"], ["--no-xwayland"]),
+    (["--gamepads", "many", "--", "true"], ["many", "0 to 16"]),
+    (["--gamepads", "17", "--", "true"], ["17", "0 to 16"]),
     (["--session", "../evil", "--", "true"], ["../evil", "letters"]),
     (["--ready-fd", "99", "--", "true"], ["99", "descriptor"]),
     (["-W"], ["--output-width"]),
@@ -52,6 +54,16 @@ def test_wrong_arguments(arguments, words):
     done = stepscope(*arguments)
     assert_one_line(done, *words)
     assert done.returncode == 2
+
+
+def test_gamepads_without_uinput():
+    if os.access("/dev/uinput", os.R_OK | os.W_OK):
+        pytest.skip("/dev/uinput can be used here")
+    done = stepscope("--gamepads", "1", "--", "true")
+    assert_one_line(done, "--gamepads", "/dev/uinput")
+    assert any(hint in done.stderr for hint in ("modprobe uinput", "udev rule"))
+    assert done.returncode == 1
+    assert "no session" in stepscope("--list").stderr
 
 
 def test_a_command_that_is_not_there():

@@ -82,7 +82,9 @@ struct FakeCompositor::Impl {
             [](wl_client*, wl_resource* r) { self(r).started_ = true; },
             [](wl_client*, wl_resource* r) { self(r).started_ = false; },
             [](wl_client*, wl_resource* r, uint32_t credits) { self(r).credits_ += credits; },
-            release};
+            release,
+            [](wl_client*, wl_resource*, uint32_t, int32_t fence) { ::close(fence); },
+            [](wl_client*, wl_resource*, wl_array*) {}};
         FakeCompositor& fake = self(control);
         fake.capture_ = wl_resource_create(client, &stepscope_capture_v1_interface, 1, id);
         fake.started_ = false;
@@ -110,13 +112,23 @@ struct FakeCompositor::Impl {
     }
 
     static void bind_control(wl_client* client, void* data, uint32_t version, uint32_t id) {
-        static constexpr struct stepscope_control_v1_interface impl{destroy_resource, get_session,
-                                                                    create_capture, get_stepper};
+        static constexpr struct stepscope_control_v1_interface impl{
+            destroy_resource, get_session, create_capture, get_stepper, nullptr, get_gamepad};
         wl_resource* control =
             wl_resource_create(client, &stepscope_control_v1_interface, int(version), id);
         wl_resource_set_implementation(control, &impl, data, nullptr);
         stepscope_control_v1_send_capabilities(
             control, static_cast<FakeCompositor*>(data)->lockstep ? 9 : 1);
+        if (version >= STEPSCOPE_CONTROL_V1_GAMEPADS_SINCE_VERSION) {
+            stepscope_control_v1_send_gamepads(control,
+                                               static_cast<FakeCompositor*>(data)->gamepads_);
+        }
+    }
+
+    static void get_gamepad(wl_client* client, wl_resource* control, uint32_t id, uint32_t number) {
+        FakeCompositor& fake = self(control);
+        fake.log.push_back(std::format("gamepad {}", number));
+        add_fake_gamepad(client, id, fake.log);
     }
 
     static void get_stepper(wl_client* client, wl_resource* control, uint32_t id) {
@@ -218,7 +230,17 @@ FakeCompositor::FakeCompositor(const std::string& name, uint32_t width_in, uint3
     }
     thread_ = std::thread([this] { serve(); });
     run([this] {
-        wl_global_create(display_, &stepscope_control_v1_interface, 1, this, Impl::bind_control);
+        control_ = wl_global_create(display_, &stepscope_control_v1_interface, 1, this,
+                                    Impl::bind_control);
+    });
+}
+
+void FakeCompositor::offer_gamepads(uint32_t count) {
+    run([this, count] {
+        gamepads_ = count;
+        wl_global_destroy(control_);
+        control_ = wl_global_create(display_, &stepscope_control_v1_interface, 4, this,
+                                    Impl::bind_control);
     });
 }
 

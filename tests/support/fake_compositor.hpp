@@ -56,6 +56,10 @@ public:
     /** Runs `function` on the display's thread and waits for it. */
     void run(const std::function<void()>& function);
 
+    /** Speaks version 4 of the protocol from now on, with so many gamepads. Before a client is
+     * there. */
+    void offer_gamepads(uint32_t count);
+
     /** Stops answering; connections stay open. Undone by the destructor. */
     void freeze();
     /** Closes all connections as a killed process would. */
@@ -128,6 +132,8 @@ private:
     std::atomic<bool> frozen_ = false;
     std::thread thread_;
 
+    wl_global* control_ = nullptr;
+    uint32_t gamepads_ = 0;
     wl_resource* session_ = nullptr;
     wl_resource* capture_ = nullptr;
     wl_resource* stepper_ = nullptr;

@@ -6,6 +6,7 @@
 
 #include <format>
 
+#include "stepscope-control-v1-server-protocol.h"
 #include "virtual-keyboard-unstable-v1-server-protocol.h"
 #include "wlr-virtual-pointer-unstable-v1-server-protocol.h"
 
@@ -63,6 +64,19 @@ constexpr struct zwlr_virtual_pointer_v1_interface kPointer{
     },
     destroy_resource};
 
+constexpr struct stepscope_gamepad_v1_interface kGamepad{
+    [](wl_client*, wl_resource* r) {
+        log_of(r).emplace_back("gamepad gone");
+        wl_resource_destroy(r);
+    },
+    [](wl_client*, wl_resource* r, uint32_t button, uint32_t state) {
+        log_of(r).push_back(std::format("pad button {} {}", button, state));
+    },
+    [](wl_client*, wl_resource* r, uint32_t axis, int32_t value) {
+        log_of(r).push_back(std::format("pad axis {} {}", axis, value));
+    },
+    [](wl_client*, wl_resource* r) { log_of(r).emplace_back("pad frame"); }};
+
 constexpr struct zwp_virtual_keyboard_manager_v1_interface kKeyboardManager{
     [](wl_client* client, wl_resource* r, wl_resource*, uint32_t id) {
         add(client, zwp_virtual_keyboard_v1_interface, 1, id, kKeyboard, &log_of(r));
@@ -80,6 +94,10 @@ constexpr struct zwlr_virtual_pointer_manager_v1_interface kPointerManager{
 constexpr struct wl_seat_interface kSeat{nullptr, nullptr, nullptr, destroy_resource};
 
 }  // namespace
+
+void add_fake_gamepad(wl_client* client, uint32_t id, std::vector<std::string>& log) {
+    add(client, stepscope_gamepad_v1_interface, 4, id, kGamepad, &log);
+}
 
 void add_fake_input(wl_display* display, std::vector<std::string>& log) {
     wl_global_create(display, &wl_seat_interface, 1, &log,
