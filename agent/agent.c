@@ -604,6 +604,16 @@ int stepscope_agent_scroll(struct stepscope_agent* agent, double right, double u
     return put_input(agent, AGENT_AXIS, 0, 0, right, up, "");
 }
 
+int stepscope_agent_gamepad_button(struct stepscope_agent* agent, uint32_t gamepad,
+                                   const char* button, int pressed) {
+    return put_input(agent, AGENT_GAMEPAD_BUTTON, pressed, gamepad, 0, 0, button);
+}
+
+int stepscope_agent_gamepad_axis(struct stepscope_agent* agent, uint32_t gamepad, const char* axis,
+                                 double value) {
+    return put_input(agent, AGENT_GAMEPAD_AXIS, 0, gamepad, value, 0, axis);
+}
+
 int stepscope_agent_step(struct stepscope_agent* agent, uint64_t* sequence) {
     agent_put_step(outgoing(agent), ++agent->sequence);
     if (sequence != NULL) {

@@ -25,6 +25,8 @@ enum {
     AGENT_RELATIVE = 3,
     AGENT_BUTTON = 4,
     AGENT_AXIS = 5,
+    AGENT_GAMEPAD_BUTTON = 6,
+    AGENT_GAMEPAD_AXIS = 7,
 };
 
 /** A packet that is being put together. A message that has no more room is left out: ok is 0. */

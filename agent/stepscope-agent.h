@@ -222,6 +222,17 @@ STEPSCOPE_AGENT_API int stepscope_agent_scroll(struct stepscope_agent* agent, do
                                                double up);
 
 /**
+ * Gamepads of the session, counted from 0, where it has any. Names are SDL's: "a", "dpup",
+ * "leftshoulder"; "leftx" from -1 to 1, right and down are positive; "lefttrigger" from 0 to 1.
+ */
+STEPSCOPE_AGENT_API int stepscope_agent_gamepad_button(struct stepscope_agent* agent,
+                                                       uint32_t gamepad, const char* button,
+                                                       int pressed);
+STEPSCOPE_AGENT_API int stepscope_agent_gamepad_axis(struct stepscope_agent* agent,
+                                                     uint32_t gamepad, const char* axis,
+                                                     double value);
+
+/**
  * Lets the game take one step. Its answer is the frame that has `*sequence` in `answers`, or END.
  * One step may be open at a time. You need a credit: release the frame before, or have two.
  */

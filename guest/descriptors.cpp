@@ -344,7 +344,11 @@ STEPSCOPE_EXPORT ssize_t read(int fd, void* buffer, size_t size) {
         return static_cast<ssize_t>(size);
     }
     reader(fd, POLLIN);
-    return real::read(fd, buffer, size);
+    const ssize_t got = real::read(fd, buffer, size);
+    if (thread && got > 0) {
+        restamp_events(fd, buffer, static_cast<size_t>(got));
+    }
+    return got;
 }
 
 STEPSCOPE_EXPORT ssize_t __read_chk(int fd, void* buffer, size_t size, size_t room) {

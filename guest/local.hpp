@@ -173,6 +173,9 @@ bool close_timer_fd(int fd);
 void protect_fd(int fd, bool on);
 bool is_library_fd(int fd);
 
+/** evdev.cpp: where these bytes were read from an input device, its events happened now. */
+void restamp_events(int fd, void* buffer, size_t size);
+
 /** signals.cpp: returns when every thread of the process that counts as waiting sleeps in the
  * kernel, where a signal interrupts it. One that comes before that would be lost on it. */
 void wait_until_asleep();

@@ -23,6 +23,8 @@ from stepscope.errors import SessionLost, StepscopeError
 from stepscope.wire import Connection, Reader, uints
 
 CONTROL_GET_SESSION, CONTROL_CREATE_CAPTURE, CONTROL_GET_STEPPER = 1, 2, 3
+CONTROL_GET_GAMEPAD = 5
+CONTROL_CAPABILITIES, CONTROL_GAMEPADS = 0, 1
 SESSION_INFO, SESSION_OUTPUT, SESSION_WINDOW, SESSION_ENDED = 0, 1, 2, 3
 CAPTURE_START, CAPTURE_GRANT, CAPTURE_RELEASE = 2, 4, 5
 CAPTURE_FORMAT, CAPTURE_SLOT, CAPTURE_PLANE = 0, 1, 2
@@ -147,6 +149,7 @@ class Control(Connection):
         self.picture: Picture | None = None
         self.gate = Gate.NONE
         self.present_apis: list[str] = []
+        self.gamepads = 0  # of the session
         self._slots: dict[int, _Slot] = {}
         self._format = (0, 0, "")
         self._slot_memory: dict[int, int] = {}
@@ -167,7 +170,8 @@ class Control(Connection):
         return self.gate.name.lower()
 
     def _create_objects(self) -> None:
-        control = self.bind("stepscope_control_v1", 2, handler=self._handle_control)
+        control = self.bind("stepscope_control_v1", 4, handler=self._handle_control)
+        self._control = control
         self.session = self.new_id(self._handle_session)
         self.send(control, CONTROL_GET_SESSION, uints(self.session))
         self._capture = self.new_id(self._handle_capture)
@@ -187,6 +191,17 @@ class Control(Connection):
         """Views of pictures stay valid memory; what they show may change."""
         super().close()
         self._slots.clear()
+
+    def get_gamepad(self, number: int) -> int:
+        """The object of one of the session's gamepads."""
+        if number >= self.gamepads:
+            raise StepscopeError(
+                f"session '{self.facts.name}' has no gamepad {number}, it has {self.gamepads}; "
+                f"start it with gamepads={number + 1}"
+            )
+        gamepad = self.new_id()
+        self.send(self._control, CONTROL_GET_GAMEPAD, uints(gamepad, number))
+        return gamepad
 
     def begin_step(self, length_ns: int, timeout_ms: int = 0) -> None:
         """Sends a step, after all input that was sent before. Gives back the picture before it."""
@@ -253,8 +268,10 @@ class Control(Connection):
             raise SessionLost(f"the game can't be started: {os.strerror(value)}")
 
     def _handle_control(self, opcode: int, arguments: Reader) -> None:
-        if opcode == 0:
+        if opcode == CONTROL_CAPABILITIES:
             self._capabilities = arguments.uint()
+        elif opcode == CONTROL_GAMEPADS:
+            self.gamepads = arguments.uint()
 
     def _handle_session(self, opcode: int, arguments: Reader) -> None:
         if opcode == SESSION_INFO:

@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from stepscope import gamepads
 from stepscope import keys as key_names
 from stepscope.control import Picture, Reason, Status, StepResult
 from stepscope.errors import SessionLost, StepscopeError
@@ -50,8 +51,11 @@ class Env(gymnasium.Env):
       keys     a list of names; the action says of each whether it is down (MultiBinary)
       actions  a list of entries, each a name or several; the action chooses one (Discrete)
       neither  there is one action, which does nothing
+    Keys may be buttons of gamepads, such as "pad_a". `axes` names their sticks and triggers, such as
+    "pad_leftx". Both need gamepads=1, or more.
+    With axes the action is a Dict of "keys", which is that, and "axes".
     With pointer="relative" (-1 to 1 for +-pointer_limit pixels) or "absolute" (0 to 1 over the
-    picture) the action is a Dict of "keys", which is that, and a "pointer".
+    picture) it is one, too, with a "pointer".
 
     An observation is a view of the game's own memory, without a copy. It is valid until the next
     step or reset; copy_observations=True gives arrays that stay. Gray and torch observations are
@@ -79,6 +83,7 @@ class Env(gymnasium.Env):
         frames_per_step: int = 1,
         keys: Sequence[str] | None = None,
         actions: Sequence[str | Sequence[str]] | None = None,
+        axes: Sequence[str] = (),
         pointer: str = "none",
         pointer_limit: float = 64,
         observation: str = "rgb",
@@ -124,6 +129,8 @@ class Env(gymnasium.Env):
 
         self._keys = None if keys is None else [chord(name)[0] for name in keys]
         self._actions = [chord(entry) for entry in ([()] if actions is None else actions)]
+        self._axes = list(axes)
+        self._triggers = [gamepads.parse_axis(name)[1].endswith("trigger") for name in axes]
         self._pointer = pointer
         self._pointer_limit = pointer_limit
         self.action_space = self._make_action_space()
@@ -273,10 +280,14 @@ class Env(gymnasium.Env):
             space = spaces.MultiBinary(len(self._keys))
         else:
             space = spaces.Discrete(len(self._actions))
-        if self._pointer == "none":
-            return space
-        low = 0 if self._pointer == "absolute" else -1
-        return spaces.Dict({"keys": space, "pointer": spaces.Box(low, 1, (2,), np.float32)})
+        parts = {"keys": space}
+        if self._axes:
+            low = np.array([0 if trigger else -1 for trigger in self._triggers], np.float32)
+            parts["axes"] = spaces.Box(low, np.ones_like(low), dtype=np.float32)
+        if self._pointer != "none":
+            lowest = 0 if self._pointer == "absolute" else -1
+            parts["pointer"] = spaces.Box(lowest, 1, (2,), np.float32)
+        return space if len(parts) == 1 else spaces.Dict(parts)
 
     def _apply(self, action: Any) -> None:
         inputs = self.session.inputs
@@ -286,6 +297,10 @@ class Env(gymnasium.Env):
                 inputs.move_to(x, y)
             else:
                 inputs.move_by(x * self._pointer_limit, y * self._pointer_limit)
+        if self._axes:
+            for name, value in zip(self._axes, action["axes"], strict=True):
+                inputs.tilt(name, float(value))
+        if self._axes or self._pointer != "none":
             action = action["keys"]
         if self._keys is not None:
             inputs.hold(name for name, down in zip(self._keys, action, strict=True) if down)

@@ -350,6 +350,14 @@ class FrameSocket:
         """Clicks of a wheel."""
         self._outgoing.append(wire.given_input(wire.AXIS, x=right, y=up))
 
+    def gamepad_button(self, name: str, pressed: bool, gamepad: int = 0) -> None:
+        """By the name that SDL uses: "a", "dpup", "leftshoulder"."""
+        self._outgoing.append(wire.given_input(wire.GAMEPAD_BUTTON, pressed, gamepad, key=name))
+
+    def gamepad_axis(self, name: str, value: float, gamepad: int = 0) -> None:
+        """ "leftx" and so on from -1 to 1, right and down are positive; triggers from 0 to 1."""
+        self._outgoing.append(wire.given_input(wire.GAMEPAD_AXIS, False, gamepad, value, key=name))
+
     def flush(self) -> None:
         self._flush()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Keyboard and pointer of a session. What is sent before a step has reached the game when the step
+"""Keyboard, pointer and gamepads of a session. What is sent before a step has reached the game when the step
 begins."""
 
 from __future__ import annotations
@@ -8,13 +8,15 @@ import os
 import struct
 from collections.abc import Iterable
 
-from stepscope import keys
-from stepscope.wire import Connection, fixed, uints
+from stepscope import gamepads, keys
+from stepscope.control import Control
+from stepscope.wire import fixed, uints
 
 MANAGER_CREATE = 0
 KEYBOARD_KEYMAP, KEYBOARD_KEY, KEYBOARD_MODIFIERS = 0, 1, 2
 POINTER_MOTION, POINTER_MOTION_ABSOLUTE, POINTER_BUTTON = 0, 1, 2
 POINTER_FRAME, POINTER_AXIS_SOURCE, POINTER_AXIS_DISCRETE = 4, 5, 7
+GAMEPAD_BUTTON, GAMEPAD_AXIS, GAMEPAD_FRAME = 1, 2, 3
 KEYMAP_FORMAT_XKB_V1 = 1
 AXIS_VERTICAL, AXIS_HORIZONTAL = 0, 1
 AXIS_PER_CLICK = 15  # of a wheel, by custom
@@ -23,11 +25,12 @@ AXIS_PER_CLICK = 15  # of a wheel, by custom
 class Inputs:
     """Devices of one connection. Times are those of the game's clock, in milliseconds."""
 
-    def __init__(self, connection: Connection):
+    def __init__(self, connection: Control):
         self.time_ms = 0
         self.held: set[str] = set()
         self._codes: set[int] = set()
         self._connection = connection
+        self._pads: dict[int, int] = {}
         seat = connection.bind("wl_seat")
         keyboards = connection.bind("zwp_virtual_keyboard_manager_v1")
         pointers = connection.bind("zwlr_virtual_pointer_manager_v1")
@@ -54,10 +57,14 @@ class Inputs:
             self.press(name, True)
 
     def press(self, name: str, down: bool) -> None:
-        """A key, or a button by the names mouse_left and so on; nothing if it is so already."""
+        """A key, or a button by the names mouse_left and so on, or of a gamepad, pad_a and so on,
+        of the second one pad1_a; nothing if it is so already."""
         if (name in self.held) == down:
             return
-        if name.startswith(keys.BUTTON_PREFIX):
+        if pad := gamepads.split_name(name):
+            number = gamepads.button_number(pad[1])
+            self._send_pad(pad[0], GAMEPAD_BUTTON, uints(number, int(down)))
+        elif name.startswith(keys.BUTTON_PREFIX):
             code = keys.button_code(name.removeprefix(keys.BUTTON_PREFIX))
             self._send_pointer(POINTER_BUTTON, uints(self.time_ms, code, int(down)))
             self._frame()
@@ -86,6 +93,20 @@ class Inputs:
                 arguments = uints(self.time_ms, axis, value) + struct.pack("=i", clicks)
                 self._send_pointer(POINTER_AXIS_DISCRETE, arguments)
         self._frame()
+
+    def tilt(self, name: str, value: float) -> None:
+        """A stick or trigger of a gamepad, pad_leftx and so on: sticks from -1 to 1, right and down
+        are positive, triggers from 0 to 1."""
+        gamepad, axis = gamepads.parse_axis(name)
+        place = round(gamepads.check_value(axis, value) * gamepads.FULL)
+        number = gamepads.axis_number(axis)
+        self._send_pad(gamepad, GAMEPAD_AXIS, struct.pack("=Ii", number, place))
+
+    def _send_pad(self, gamepad: int, opcode: int, arguments: bytes) -> None:
+        if gamepad not in self._pads:
+            self._pads[gamepad] = self._connection.get_gamepad(gamepad)
+        self._connection.send(self._pads[gamepad], opcode, arguments)
+        self._connection.send(self._pads[gamepad], GAMEPAD_FRAME)
 
     def _press_key(self, code: int, down: bool) -> None:
         self._connection.send(

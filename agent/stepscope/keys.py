@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 
+from stepscope import gamepads
 from stepscope.errors import StepscopeError
 
 KEYS = {
@@ -47,7 +48,7 @@ def key_code(name: str) -> int:
     if code is None:
         raise StepscopeError(
             f"there is no key '{name}'; expected a name such as Up, a, 7, space, ctrl, Return, F1, "
-            f"kp_5, or a button such as mouse_left"
+            f"kp_5, or a button such as mouse_left or pad_a"
         )
     return code
 
@@ -59,7 +60,9 @@ def button_code(name: str) -> int:
 
 
 def check_key_or_button(name: str) -> None:
-    if name.startswith(BUTTON_PREFIX):
+    if pad := gamepads.split_name(name):
+        gamepads.button_number(pad[1])
+    elif name.startswith(BUTTON_PREFIX):
         button_code(name.removeprefix(BUTTON_PREFIX))
     else:
         key_code(name)

@@ -59,6 +59,7 @@ class Session:
         name: str = "",
         platform: str = "auto",
         xwayland: bool = True,
+        gamepads: int = 0,
         renderer: str = "pixman",
         options: Sequence[str] = (),
     ):
@@ -86,6 +87,8 @@ class Session:
             arguments += ["--seed", str(seed)]
         if not xwayland:
             arguments += ["--no-xwayland"]
+        if gamepads:
+            arguments += ["--gamepads", str(gamepads)]
         if name:
             arguments += ["--session", name]
         self._scratch = Path(tempfile.mkdtemp(prefix="stepscope-"))

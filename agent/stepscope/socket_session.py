@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterable
 
 from stepscope import frame_wire as wire
-from stepscope import keys
+from stepscope import gamepads, keys
 from stepscope.control import Picture, Reason, Status, StepResult
 from stepscope.errors import SessionLost, StepscopeError
 from stepscope.frame_socket import FrameSocket, SocketFrame
@@ -130,7 +130,10 @@ class SocketInputs:
     def press(self, name: str, down: bool) -> None:
         if (name in self.held) == down:
             return
-        if name.startswith(keys.BUTTON_PREFIX):
+        if pad := gamepads.split_name(name):
+            gamepads.button_number(pad[1])
+            self._frames.gamepad_button(pad[1], down, pad[0])
+        elif name.startswith(keys.BUTTON_PREFIX):
             button = name.removeprefix(keys.BUTTON_PREFIX)
             keys.button_code(button)
             self._frames.button(BUTTON_NUMBERS[button], down)
@@ -147,6 +150,10 @@ class SocketInputs:
 
     def scroll(self, right: int, up: int) -> None:
         self._frames.scroll(right, up)
+
+    def tilt(self, name: str, value: float) -> None:
+        gamepad, axis = gamepads.parse_axis(name)
+        self._frames.gamepad_axis(axis, gamepads.check_value(axis, value), gamepad)
 
 
 class SocketSession(Session):

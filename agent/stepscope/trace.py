@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from stepscope import keys
+from stepscope import gamepads, keys
 from stepscope.control import Gate, Picture, Status
 from stepscope.errors import StepscopeError
 from stepscope.inputs import Inputs
@@ -36,7 +36,7 @@ TIERS = {
     "T3": "bit-exact: verified",
 }
 PLATFORMS = ("auto", "wayland", "x11")
-EVENT_KINDS = ("key", "button", "move_to", "move_by", "scroll")
+EVENT_KINDS = ("key", "button", "move_to", "move_by", "scroll", "pad_button", "pad_axis")
 
 
 @dataclass
@@ -48,6 +48,7 @@ class Header:
     seed: int | None = None
     platform: str = "auto"
     xwayland: bool = True
+    gamepads: int = 0
     environment: dict[str, str] = field(default_factory=dict)
     steps: int = 0
     tier: str = "T0"
@@ -66,6 +67,7 @@ class Header:
             environment=self.environment,
             platform=self.platform,
             xwayland=self.xwayland,
+            gamepads=self.gamepads,
         )
 
 
@@ -123,6 +125,7 @@ class Trace:
         require(header, "seed", header.seed is None or is_whole(header.seed))
         require(header, "platform", header.platform in PLATFORMS)
         require(header, "xwayland", isinstance(header.xwayland, bool))
+        require(header, "gamepads", is_whole(header.gamepads) and header.gamepads >= 0)
         words = header.environment
         require(header, "environment", isinstance(words, dict) and is_list_of([*words.values()], str))
         require(header, "tier", header.tier in TIERS)
@@ -165,7 +168,8 @@ def is_pair_of_numbers(values: Any) -> bool:
 
 def check_events(events: Iterable[dict[str, Any]]) -> None:
     """Events are {"key": "Up", "pressed": true}, {"button": "left", "pressed": true},
-    {"move_to": [x, y]} from 0 to 1, {"move_by": [dx, dy]} and {"scroll": [right, up]}."""
+    {"move_to": [x, y]} from 0 to 1, {"move_by": [dx, dy]}, {"scroll": [right, up]}, and of gamepads
+    {"pad_button": "pad_a", "pressed": true} and {"pad_axis": "pad_leftx", "value": 0.5}."""
     for event in events:
         if not isinstance(event, dict):
             raise StepscopeError(f"{event!r} is no event; expected an object")
@@ -173,15 +177,25 @@ def check_events(events: Iterable[dict[str, Any]]) -> None:
         if len(kinds) != 1:
             raise StepscopeError(f"{event} is no event; expected one of {', '.join(EVENT_KINDS)}")
         kind, value = kinds[0], event[kinds[0]]
-        if kind in ("key", "button") and not isinstance(value, str):
+        if kind in ("key", "button", "pad_button", "pad_axis") and not isinstance(value, str):
             raise StepscopeError(f"{kind} is {value!r}; expected a name")
         if kind == "key":
             keys.key_code(value)
         elif kind == "button":
             keys.button_code(value)
+        elif kind == "pad_button":
+            pad = gamepads.split_name(value)
+            if pad is None:
+                raise StepscopeError(f"'{value}' is no gamepad's button; expected one such as pad_a")
+            gamepads.button_number(pad[1])
+        elif kind == "pad_axis":
+            _, axis = gamepads.parse_axis(value)
+            if not isinstance(event.get("value"), (int, float)):
+                raise StepscopeError(f'{event} needs a "value", a number')
+            gamepads.check_value(axis, event["value"])
         elif not is_pair_of_numbers(value):
             raise StepscopeError(f"{kind} has {value}; expected two numbers")
-        if kind in ("key", "button") and not isinstance(event.get("pressed"), bool):
+        if kind in ("key", "button", "pad_button") and not isinstance(event.get("pressed"), bool):
             raise StepscopeError(f'{event} needs "pressed", true or false')
 
 
@@ -211,6 +225,10 @@ def send_event(inputs: Inputs, event: dict[str, Any]) -> None:
         inputs.press(event["key"], event["pressed"])
     elif "button" in event:
         inputs.press(keys.BUTTON_PREFIX + event["button"], event["pressed"])
+    elif "pad_button" in event:
+        inputs.press(event["pad_button"], event["pressed"])
+    elif "pad_axis" in event:
+        inputs.tilt(event["pad_axis"], event["value"])
     elif "move_to" in event:
         inputs.move_to(*event["move_to"])
     elif "move_by" in event:

@@ -21,7 +21,9 @@ EPILOG = """Exit status: 0 equal, 1 different, 2 wrong usage or nothing could be
 Inputs are JSON lines, each applied before the step that it names:
   {"step":12,"key":"Up","pressed":true}        {"step":20,"button":"left","pressed":true}
   {"step":30,"move_to":[0.5,0.5]}              {"step":31,"move_by":[10,-4]}
-  {"step":32,"scroll":[0,1]}
+  {"step":32,"scroll":[0,1]}                   with --gamepads 1:
+  {"step":40,"pad_button":"pad_a","pressed":true}
+  {"step":41,"pad_axis":"pad_leftx","value":-0.5}
 
 Tiers: """ + "; ".join(f"{tier} {text}" for tier, text in TIERS.items())
 
@@ -55,6 +57,7 @@ def run_record(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         platform=arguments.platform,
         xwayland=not arguments.no_xwayland,
+        gamepads=arguments.gamepads,
         environment=parse_environment(arguments.env),
     )
     trace = record(header, script, arguments.steps, arguments.timeout)
@@ -141,6 +144,7 @@ def make_parser() -> argparse.ArgumentParser:
     word.add_argument("--inputs", metavar="FILE", help="JSON lines; - for standard input")
     word.add_argument("--platform", choices=PLATFORMS, default="auto")
     word.add_argument("--no-xwayland", action="store_true")
+    word.add_argument("--gamepads", type=int, default=0, metavar="N")
     word.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
     word.add_argument("command", nargs="*", metavar="COMMAND")
 

@@ -154,6 +154,10 @@ static void check_writing(const struct vector* vector) {
         agent_put_input(&packet, AGENT_KEY, 1, 0, 0, 0, "Up");
     } else if (strcmp(vector->name, "input-relative") == 0) {
         agent_put_input(&packet, AGENT_RELATIVE, 0, 0, 1.5, -2.25, "");
+    } else if (strcmp(vector->name, "input-gamepad-button") == 0) {
+        agent_put_input(&packet, AGENT_GAMEPAD_BUTTON, 1, 1, 0, 0, "dpleft");
+    } else if (strcmp(vector->name, "input-gamepad-axis") == 0) {
+        agent_put_input(&packet, AGENT_GAMEPAD_AXIS, 0, 0, -0.75, 0, "leftx");
     } else if (strcmp(vector->name, "step") == 0) {
         agent_put_step(&packet, 12);
     } else if (strcmp(vector->name, "answer-of-an-agent") == 0) {

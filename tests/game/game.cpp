@@ -123,7 +123,13 @@ void Game::starve() {
     }
 }
 
-uint32_t Game::paint_next(const frame_code::Pixels& image) const {
+uint32_t Game::paint_next(const frame_code::Pixels& image) {
+    gamepads_.read([this](const PadEvent& event) {
+        input("pad", {{"pad", event.pad},
+                      {"code", event.code},
+                      {"value", event.value},
+                      {"age_ns", event.age_ns}});
+    });
     const uint32_t number = frames_shown_ + 1;
     if (options_.beep && beeping(options_.alsa ? Clock::now().time_since_epoch()
                                                : nanoseconds(frame_at_ - start_))) {

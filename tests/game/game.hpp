@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 
+#include "gamepads.hpp"
 #include "options.hpp"
 #include "report.hpp"
 #include "tests/game/frame_code.hpp"
@@ -42,8 +43,8 @@ public:
     bool frame_due() const;
     /** There should have been a frame and no buffer was free. Until frame_shown(), this counts. */
     void starve();
-    /** Draws the next frame. */
-    uint32_t paint_next(const frame_code::Pixels& image) const;
+    /** Reads the gamepads and draws the next frame. */
+    uint32_t paint_next(const frame_code::Pixels& image);
     /** The frame that was painted last has gone to the display. */
     void frame_shown();
     /** A frame callback came: with --vsync the next frame is due. */
@@ -75,6 +76,7 @@ private:
 
     const Options& options_;
     Report& report_;
+    Gamepads gamepads_;
     TimePoint start_;
     std::optional<TimePoint> exit_at_;
     std::optional<TimePoint> crash_at_;

@@ -477,3 +477,30 @@ def test_traces_that_no_recording_wrote_are_refused(tmp_path):
             stepscope.trace.Trace.load(file)
     done = trace("verify", file)
     assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_gamepads_in_the_action_space(make_env):
+    env = make_env(game_command(), keys=["pad_a", "pad1_dpup", "Up"],
+                   axes=["pad_leftx", "pad1_righttrigger"])
+    assert env.action_space["keys"].shape == (3,)
+    assert env.action_space["axes"].low.tolist() == [-1, 0]
+    assert env.action_space["axes"].high.tolist() == [1, 1]
+    env.reset()
+    # Without gamepads each action says what is missing, and what to do.
+    with pytest.raises(stepscope.StepscopeError, match="no gamepad 0, it has 0.*gamepads=1"):
+        env.step({"keys": [1, 0, 0], "axes": [0, 0]})
+    for options, message in (({"keys": ["pad_z"]}, "no button 'z'"),
+                             ({"axes": ["leftx"]}, "'leftx' is no gamepad's axis"),
+                             ({"axes": ["pad_a"]}, "no axis 'a'")):
+        with pytest.raises(stepscope.StepscopeError, match=message):
+            make_env(game_command(), **options)
+
+
+def test_gamepads_in_traces():
+    good = [{"pad_button": "pad_start", "pressed": True}, {"pad_axis": "pad2_lefty", "value": -1}]
+    stepscope.trace.check_events(good)
+    for wrong in ({"pad_button": "start", "pressed": 1}, {"pad_button": "pad_leftx", "pressed": True},
+                  {"pad_axis": "pad_a", "value": 0}, {"pad_axis": "pad_lefttrigger", "value": -0.5},
+                  {"pad_axis": "pad_leftx"}):
+        with pytest.raises(stepscope.StepscopeError):
+            stepscope.trace.check_events([wrong])

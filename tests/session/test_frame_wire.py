@@ -82,6 +82,9 @@ WRITTEN = {
     "release-fence": lambda: wire.release(7, 1),
     "input-key": lambda: wire.given_input(wire.KEY, True, key="Up"),
     "input-relative": lambda: wire.given_input(wire.RELATIVE, x=1.5, y=-2.25),
+    "input-gamepad-button":
+        lambda: wire.given_input(wire.GAMEPAD_BUTTON, True, 1, key="dpleft"),
+    "input-gamepad-axis": lambda: wire.given_input(wire.GAMEPAD_AXIS, x=-0.75, key="leftx"),
     "step": lambda: wire.step(12),
     "answer-of-an-agent": lambda: (wire.given_input(wire.BUTTON, True, 1) + wire.release(6, 1)
                                    + wire.credits(1) + wire.step(7)),
