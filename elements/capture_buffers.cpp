@@ -91,6 +91,7 @@ void CaptureBuffers::set_device(std::optional<uint64_t> number) {
     device_ = number;
     gbm_.clear();
     cpu_draws_ = false;
+    node_.clear();
     drmDevice* device = nullptr;
     if (!number || drmGetDeviceFromDevId(static_cast<dev_t>(*number), 0, &device) != 0) {
         return;
@@ -106,6 +107,9 @@ void CaptureBuffers::set_device(std::optional<uint64_t> number) {
         }
         if (gbm.device) {
             gbm_.push_back(std::move(gbm));
+        }
+        if (node_.empty()) {
+            node_ = device->nodes[type];
         }
     }
     const bool has_render_node = (device->available_nodes & (1 << DRM_NODE_RENDER)) != 0;

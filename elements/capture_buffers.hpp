@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/udmabuf.hpp"
@@ -51,6 +52,8 @@ public:
      * one. Not where it draws with the CPU: a DMA-BUF then does not tell when drawing has ended.
      */
     bool may_have(uint32_t fourcc, uint64_t modifier) const;
+    /** Path of the device's node; empty if it is not known. */
+    const std::string& node() const { return node_; }
     /** Whether shared memory can be handed out as DMA-BUF. */
     bool may_wrap() const { return udmabuf_.has_value(); }
 
@@ -75,6 +78,7 @@ private:
 
     DisplayConnection& display_;
     std::optional<uint64_t> device_;
+    std::string node_;
     std::vector<Gbm> gbm_;  // of the render node, then the primary one
     bool cpu_draws_ = false;
     std::optional<Udmabuf> udmabuf_;

@@ -241,7 +241,14 @@ Result<void> DisplaySource::use(const Choice& choice) {
         return std::unexpected(slot.error());
     }
     chosen_ = choice;
+    std::lock_guard lock(mutex_);
+    device_ = choice.request.memory == MemoryKind::dmabuf ? buffers_.node() : "";
     return {};
+}
+
+std::string DisplaySource::device() const {
+    std::lock_guard lock(mutex_);
+    return device_;
 }
 
 // --- frames --------------------------------------------------------------------------------------

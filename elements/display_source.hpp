@@ -45,6 +45,7 @@ public:
     std::optional<SessionEnd> end() const override;
     std::vector<PictureFormat> formats() const override;
     Result<void> choose(const PictureFormat& format) override;
+    std::string device() const override;
     Result<void> resize(uint32_t width, uint32_t height) override;
     Result<void> inject(InputActions actions, uint32_t width, uint32_t height) override;
 
@@ -104,7 +105,8 @@ private:
     std::atomic<CursorMode> cursor_;
     const std::shared_ptr<Returns> returns_;
 
-    mutable std::mutex mutex_;     // guards the next two
+    mutable std::mutex mutex_;     // guards the next three
+    std::string device_;           // of what is chosen
     std::vector<Choice> choices_;  // best first
     std::pair<uint32_t, uint32_t> size_{0, 0};
     std::atomic<bool> stopped_ = false;

@@ -4,8 +4,6 @@
 #include <gst/stepscope/stepscope.h>
 
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <format>
 
 #include "display_source.hpp"
@@ -302,7 +300,6 @@ void ScreencopyCapture::begin() {
 }
 
 ScreencopyCapture::Fate ScreencopyCapture::admit(const CapturedFrame& frame) {
-    announce_path(frame);
     if (settings_.zero_copy != ZeroCopy::require) {
         return Fate::push;
     }
@@ -311,6 +308,7 @@ ScreencopyCapture::Fate ScreencopyCapture::admit(const CapturedFrame& frame) {
         require_met_ = true;
         return Fate::push;
     }
+    announce_path(frame);
     refused_ = frame.info.reason;
     // How many buffers a game has, and so how many can be held, shows only after some frames.
     if (require_met_ && refused_ != FrameReason::held) {
@@ -327,6 +325,7 @@ ScreencopyCapture::Fate ScreencopyCapture::make_buffer(const CapturedFrame& fram
     if (Fate fate = agree_on(frame); fate != Fate::push) {
         return fate;
     }
+    announce_path(frame);
     const bool odd_layout =
         plain_memory_ && !peer_reads_video_meta_ && !has_default_layout(frame, info_);
     const bool copy = settings_.zero_copy == ZeroCopy::off ||
@@ -435,29 +434,6 @@ GstBuffer* ScreencopyCapture::repeat_last() {
 }
 
 // --- messages ------------------------------------------------------------------------------------
-
-void ScreencopyCapture::announce_path(const CapturedFrame& frame) {
-    const PictureFormat& format = frame.format();
-    const std::tuple now(frame.info.path, frame.info.reason, format);
-    if (announced_ == now) {
-        return;
-    }
-    announced_ = now;
-    const auto fourcc = std::bit_cast<std::array<char, 4>>(GUINT32_TO_LE(format.fourcc));
-    GST_INFO_OBJECT(element_, "pictures are %s now (%s)", nick_of(frame.info.path),
-                    nick_of(frame.info.reason));
-    gst_element_post_message(
-        element(),
-        gst_message_new_element(
-            GST_OBJECT(element_),
-            gst_structure_new(
-                "stepscope-path", "path", G_TYPE_STRING, nick_of(frame.info.path), "reason",
-                G_TYPE_STRING, nick_of(frame.info.reason), "width", G_TYPE_UINT, format.width,
-                "height", G_TYPE_UINT, format.height, "memory", G_TYPE_STRING,
-                format.memory == MemoryKind::dmabuf ? "dmabuf" : "memfd", "fourcc", G_TYPE_STRING,
-                std::string(fourcc.begin(), fourcc.end()).c_str(), "modifier", G_TYPE_UINT64,
-                format.modifier, "device", G_TYPE_STRING, source_->device().c_str(), nullptr)));
-}
 
 GstFlowReturn ScreencopyCapture::finish(const Result<void>& connection) {
     if (const auto end = source_->end()) {

@@ -106,6 +106,7 @@ private:
     void forget_agreement();
     GstBuffer* repeat_last();
     void announce_path(const CapturedFrame& frame);
+    void warn_of_other_device(const PictureFormat& format);
     bool ask_for_size(uint32_t width, uint32_t height);
     bool within_deadlines();
     std::optional<PictureSource::Clock::time_point> next_deadline() const;
@@ -158,7 +159,9 @@ private:
     std::optional<PictureSource::Clock::time_point> require_deadline_;
     bool require_met_ = false;            // a picture has passed through
     std::optional<FrameReason> refused_;  // why frames are skipped until require_deadline_
-    std::optional<std::tuple<FramePath, FrameReason, PictureFormat>> announced_;
+    std::string consumer_device_;         // as far as downstream says
+    std::string warned_of_device_;
+    std::optional<std::tuple<FramePath, FrameReason, PictureFormat, std::string>> announced_;
 
     TickTimer ticks_;
     GstPtr<GstBuffer> last_;  // for repeats

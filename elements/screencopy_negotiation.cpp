@@ -4,6 +4,7 @@
 
 #include <format>
 
+#include "consumer_device.hpp"
 #include "gst/element_error.hpp"
 #include "negotiation.hpp"
 #include "screencopy_capture.hpp"
@@ -97,6 +98,7 @@ bool ScreencopyCapture::set_caps(const GstCaps* caps) {
     if (plain_memory_ && !gst_video_info_from_caps(&info_, caps)) {
         return false;
     }
+    consumer_device_ = plain_memory_ ? "" : consumer_device(GST_BASE_SRC_PAD(element_));
     agreed_caps_.reset(gst_caps_copy(caps));
     copier_.reset();
     last_.reset();

@@ -22,6 +22,7 @@ struct GstDeleter {
     void operator()(GstElement* element) const { gst_object_unref(element); }
     void operator()(GstBus* bus) const { gst_object_unref(bus); }
     void operator()(GstMessage* message) const { gst_message_unref(message); }
+    void operator()(GstQuery* query) const { gst_query_unref(query); }
     void operator()(GstSample* sample) const { gst_sample_unref(sample); }
     void operator()(GstStepscopeFence* fence) const { gst_stepscope_fence_unref(fence); }
     void operator()(GstTagList* tags) const { gst_tag_list_unref(tags); }

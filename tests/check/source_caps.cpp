@@ -82,6 +82,41 @@ TEST_CASE("DMA-BUF memory is named by format and modifier") {
         CHECK(meta->format == GST_VIDEO_FORMAT_DMA_DRM);
         CHECK(pipeline.stat("imports") == 1);
     }
+    SECTION("formats that GStreamer has no raw format for, or only with planes") {
+        struct Case {
+            uint32_t fourcc;
+            unsigned planes;
+            const char* name;
+        };
+        const auto [fourcc, planes, name] = GENERATE(
+            Case{DRM_FORMAT_NV12, 2, "NV12"}, Case{DRM_FORMAT_P010, 2, "P010"},
+            Case{DRM_FORMAT_XRGB2101010, 1, "XR30"}, Case{DRM_FORMAT_XBGR16161616F, 1, "XB4H"});
+        fake.run([&] {
+            fake.fourcc = fourcc;
+            fake.slot_template.planes = planes;
+            fake.slot_template.offset = 256;
+            fake.slot_template.stride = 1024;
+            fake.slot_template.plane_step = 1024 * 48;
+            fake.slot_template.file_size = size_t{1024} * 48 * 2 + 256;
+        });
+        SourcePipeline pipeline("", "! video/x-raw(memory:DMABuf)");
+        pipeline.play();
+        send(fake);
+        GstPtr<GstBuffer> buffer = pipeline.pull();
+        REQUIRE(buffer);
+        CHECK_THAT(pipeline.caps(),
+                   ContainsSubstring(std::string("drm-format=(string)") + name + ","));
+        // All of the memory, in one piece; the planes are where the compositor said.
+        CHECK(gst_buffer_n_memory(buffer.get()) == 1);
+        CHECK(gst_buffer_get_size(buffer.get()) == 1024 * 48 * 2 + 256);
+        GstVideoMeta* meta = gst_buffer_get_video_meta(buffer.get());
+        REQUIRE(meta != nullptr);
+        REQUIRE(meta->n_planes == planes);
+        for (unsigned plane = 0; plane < planes; ++plane) {
+            CHECK(meta->offset[plane] == 256 + plane * 1024 * 48);
+            CHECK(meta->stride[plane] == 1024);
+        }
+    }
     SECTION("tiled can't be mapped") {
         fake.run([&] { fake.modifier = I915_FORMAT_MOD_X_TILED; });
         SourcePipeline pipeline("", "! video/x-raw,format=BGRx");

@@ -351,7 +351,8 @@ uint32_t FakeCompositor::add_slot() {
     const uint32_t slot = next_slot_++;
     stepscope_capture_v1_send_slot(capture_, slot, wanted.memory, wanted.planes);
     for (unsigned plane = 0; plane < wanted.planes && plane < 4; ++plane) {
-        stepscope_capture_v1_send_plane(capture_, slot, plane, fd.get(), wanted.offset, stride);
+        stepscope_capture_v1_send_plane(capture_, slot, plane, fd.get(),
+                                        wanted.offset + plane * wanted.plane_step, stride);
     }
     stepscope_capture_v1_send_slot_done(capture_, slot);
     slots_[slot] = {std::move(fd), size, width, height};

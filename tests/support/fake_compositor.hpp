@@ -22,8 +22,9 @@ struct FakeSlot {
     unsigned planes = 1;
     uint32_t memory = 1;  // of the protocol's enum
     uint32_t offset = 0;
-    uint32_t stride = 0;     // 0: as the width needs
-    uint64_t file_size = 0;  // 0: as the planes need
+    uint32_t plane_step = 0;  // what each plane's offset is beyond the one before
+    uint32_t stride = 0;      // 0: as the width needs
+    uint64_t file_size = 0;   // 0: as the planes need
     bool sealed = true;
 };
 
