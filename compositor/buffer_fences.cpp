@@ -58,13 +58,13 @@ std::optional<SyncFile> implicit_fence(wlr_buffer* buffer, BufferAccess access) 
     return pending;
 }
 
-void put_into_memory(const FrameMemory& memory, const SyncFile& fence) {
+bool put_into_memory(const FrameMemory& memory, const SyncFile& fence) {
+    bool all = true;
     for (unsigned plane = 0; plane < memory.planes; ++plane) {
-        if (auto buffer = DmaBuf::adopt(UniqueFd::duplicate(memory.plane[plane].fd))) {
-            // Where the kernel is too old its drivers wait by themselves.
-            static_cast<void>(buffer->import_sync_file(fence, BufferAccess::write));
-        }
+        auto buffer = DmaBuf::adopt(UniqueFd::duplicate(memory.plane[plane].fd));
+        all = buffer && buffer->import_sync_file(fence, BufferAccess::write) && all;
     }
+    return all;
 }
 
 std::optional<SyncFile> point_fence(wlr_drm_syncobj_timeline* timeline, uint64_t point) {

@@ -35,8 +35,11 @@ void merge_into(std::optional<SyncFile>& target, SyncFile fence);
  */
 std::optional<SyncFile> implicit_fence(wlr_buffer* buffer, BufferAccess access);
 
-/** Leaves a fence in DMA-BUFs for readers who know no other way; nothing for other memory. */
-void put_into_memory(const FrameMemory& memory, const SyncFile& fence);
+/**
+ * Leaves a fence in DMA-BUFs for readers who know no other way. False where that can't be: other
+ * memory, or a kernel that is too old.
+ */
+bool put_into_memory(const FrameMemory& memory, const SyncFile& fence);
 
 /** The fence of a point that has one; empty if it has signalled. */
 std::optional<SyncFile> point_fence(wlr_drm_syncobj_timeline* timeline, uint64_t point);

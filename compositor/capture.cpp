@@ -248,7 +248,8 @@ void Capture::send_fence(const CapturedFrame& frame) {
         stepscope_capture_v1_send_acquire_fence(resource_, frame.acquire->fd());
         return;
     }
-    put_into_memory(frame.memory, *frame.acquire);
+    // Where the kernel is too old its drivers wait by themselves.
+    static_cast<void>(put_into_memory(frame.memory, *frame.acquire));
 }
 
 void Capture::send_frame(const CapturedFrame& frame) {

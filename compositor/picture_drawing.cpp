@@ -8,11 +8,16 @@ namespace stepscope {
 PictureDrawing::PictureDrawing(const Renderer& renderer)
     : renderer_(renderer), allocator_(create_memfd_allocator()) {}
 
-OwnPicture PictureDrawing::make(uint32_t fourcc, uint32_t width, uint32_t height) const {
-    constexpr uint64_t kModifiers[] = {DRM_FORMAT_MOD_INVALID};
-    const DrmFormat format(fourcc, kModifiers);
-    return OwnPicture(wlr_allocator_create_buffer(allocator_.get(), static_cast<int>(width),
-                                                  static_cast<int>(height), format.get()));
+OwnPicture PictureDrawing::make(uint32_t fourcc, uint32_t width, uint32_t height,
+                                std::optional<uint64_t> modifier) const {
+    if (modifier && !renderer_.makes_dmabufs()) {
+        return nullptr;
+    }
+    const uint64_t modifiers[] = {modifier.value_or(DRM_FORMAT_MOD_INVALID)};
+    const DrmFormat format(fourcc, modifiers);
+    return OwnPicture(wlr_allocator_create_buffer(
+        modifier ? renderer_.allocator() : allocator_.get(), static_cast<int>(width),
+        static_cast<int>(height), format.get()));
 }
 
 bool PictureDrawing::draw(wlr_buffer* source, wlr_buffer* target) {
@@ -21,7 +26,13 @@ bool PictureDrawing::draw(wlr_buffer* source, wlr_buffer* target) {
     if (!texture) {
         return false;
     }
-    if (renderer_.drm_fd() < 0) {
+    wlr_dmabuf_attributes dmabuf{};
+    if (wlr_buffer_get_dmabuf(target, &dmabuf)) {
+        const bool drawn = scale(texture.get(), target);
+        renderer_.finish_drawing();
+        return drawn;
+    }
+    if (!renderer_.makes_dmabufs()) {
         return scale(texture.get(), target);
     }
     if (source->width == target->width && source->height == target->height) {

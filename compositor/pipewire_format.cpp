@@ -30,6 +30,8 @@ constexpr std::array kFormats{
     KnownFormat{DRM_FORMAT_RGB565, SPA_VIDEO_FORMAT_RGB16},
 };
 
+/** Blocks of a buffer that are no pictures: the timelines for acquiring and for releasing. */
+constexpr unsigned kTimelines = 2;
 /** Enough for what holds pictures back a little; consumers may ask for more. */
 constexpr int kMaxBuffers = 16;
 
@@ -44,15 +46,23 @@ uint32_t to_fourcc(uint32_t spa) {
     return found != kFormats.end() ? found->fourcc : 0;
 }
 
+/** Of a choice of numbers, or of a single one. */
+std::vector<uint64_t> values_of(const spa_pod& pod) {
+    uint32_t count = 0;
+    uint32_t choice = 0;
+    const spa_pod* values = spa_pod_get_values(&pod, &count, &choice);
+    if (values->type != SPA_TYPE_Long || values->size != sizeof(int64_t)) {
+        return {};
+    }
+    const auto* numbers = static_cast<const int64_t*>(SPA_POD_BODY_CONST(values));
+    return {numbers, numbers + count};
+}
+
 enum class Size { native, any };
 enum class Rate { variable, fixed };
 
-void add_modifiers(spa_pod_builder& builder, const std::vector<uint64_t>& modifiers, bool fixed) {
-    if (fixed) {
-        spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_modifier, SPA_POD_PROP_FLAG_MANDATORY);
-        spa_pod_builder_long(&builder, static_cast<int64_t>(modifiers.front()));
-        return;
-    }
+/** Without a choice of its own PipeWire leaves it to us, who allocate: see VideoFormat::choices. */
+void add_modifiers(spa_pod_builder& builder, const std::vector<uint64_t>& modifiers) {
     spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_modifier,
                          SPA_POD_PROP_FLAG_MANDATORY | SPA_POD_PROP_FLAG_DONT_FIXATE);
     spa_pod_frame choice;
@@ -64,8 +74,15 @@ void add_modifiers(spa_pod_builder& builder, const std::vector<uint64_t>& modifi
     spa_pod_builder_pop(&builder, &choice);
 }
 
+/** Which memory a format is for. */
+struct Memory {
+    /** What to choose from; null for memfd, if nothing is fixed. */
+    const std::vector<uint64_t>* modifiers = nullptr;
+    std::optional<uint64_t> fixed;
+};
+
 void add_format(Pods& pods, const VideoOffer& offer, uint32_t fourcc, Size size, Rate rate,
-                const std::vector<uint64_t>* modifiers, bool fixed_modifier) {
+                const Memory& memory) {
     spa_pod_builder& builder = pods.builder();
     spa_pod_frame object;
     spa_pod_frame choice;
@@ -76,8 +93,11 @@ void add_format(Pods& pods, const VideoOffer& offer, uint32_t fourcc, Size size,
     spa_pod_builder_id(&builder, SPA_MEDIA_SUBTYPE_raw);
     spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_format, 0);
     spa_pod_builder_id(&builder, to_spa(fourcc));
-    if (modifiers != nullptr) {
-        add_modifiers(builder, *modifiers, fixed_modifier);
+    if (memory.fixed) {
+        spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_modifier, SPA_POD_PROP_FLAG_MANDATORY);
+        spa_pod_builder_long(&builder, static_cast<int64_t>(*memory.fixed));
+    } else if (memory.modifiers != nullptr) {
+        add_modifiers(builder, *memory.modifiers);
     }
     spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_size, 0);
     if (size == Size::native) {
@@ -123,6 +143,49 @@ void add_meta(Pods& pods, uint32_t type, size_t size) {
     pods.add(spa_pod_builder_pop(&builder, &object));
 }
 
+void add_buffers(Pods& pods, const VideoFormat& format, const BufferLayout& layout,
+                 unsigned blocks) {
+    const int count = std::min<int>(static_cast<int>(layout.buffers), kMaxBuffers);
+    spa_pod_builder& builder = pods.builder();
+    spa_pod_frame object;
+    spa_pod_frame choice;
+    spa_pod_builder_push_object(&builder, &object, SPA_TYPE_OBJECT_ParamBuffers, SPA_PARAM_Buffers);
+    spa_pod_builder_prop(&builder, SPA_PARAM_BUFFERS_buffers, 0);
+    spa_pod_builder_push_choice(&builder, &choice, SPA_CHOICE_Range, 0);
+    spa_pod_builder_int(&builder, count);
+    spa_pod_builder_int(&builder, count);
+    spa_pod_builder_int(&builder, kMaxBuffers);
+    spa_pod_builder_pop(&builder, &choice);
+    spa_pod_builder_prop(&builder, SPA_PARAM_BUFFERS_blocks, 0);
+    spa_pod_builder_int(&builder, static_cast<int32_t>(blocks));
+    spa_pod_builder_prop(&builder, SPA_PARAM_BUFFERS_dataType, 0);
+    spa_pod_builder_push_choice(&builder, &choice, SPA_CHOICE_Flags, 0);
+    spa_pod_builder_int(&builder, format.modifier ? 1 << SPA_DATA_DmaBuf : 1 << SPA_DATA_MemFd);
+    spa_pod_builder_pop(&builder, &choice);
+    if (blocks != layout.planes) {
+        spa_pod_builder_prop(&builder, SPA_PARAM_BUFFERS_metaType, SPA_POD_PROP_FLAG_MANDATORY);
+        spa_pod_builder_int(&builder, 1 << SPA_META_SyncTimeline);
+    }
+    pods.add(spa_pod_builder_pop(&builder, &object));
+}
+
+#ifdef SPA_META_FEATURE_SYNC_TIMELINE_RELEASE
+// Only with consumers that say whether they will release what they got: without that, nobody knows
+// whether a buffer that comes back is still read, or will ever be released.
+void add_timeline_meta(Pods& pods) {
+    spa_pod_builder& builder = pods.builder();
+    spa_pod_frame object;
+    spa_pod_builder_push_object(&builder, &object, SPA_TYPE_OBJECT_ParamMeta, SPA_PARAM_Meta);
+    spa_pod_builder_prop(&builder, SPA_PARAM_META_type, 0);
+    spa_pod_builder_id(&builder, SPA_META_SyncTimeline);
+    spa_pod_builder_prop(&builder, SPA_PARAM_META_size, 0);
+    spa_pod_builder_int(&builder, sizeof(spa_meta_sync_timeline));
+    spa_pod_builder_prop(&builder, SPA_PARAM_META_features, SPA_POD_PROP_FLAG_MANDATORY);
+    spa_pod_builder_int(&builder, SPA_META_FEATURE_SYNC_TIMELINE_RELEASE);
+    pods.add(spa_pod_builder_pop(&builder, &object));
+}
+#endif
+
 }  // namespace
 
 spa_pod_builder& Pods::builder() {
@@ -133,21 +196,27 @@ spa_pod_builder& Pods::builder() {
     return storage.builder;
 }
 
-void add_formats(Pods& pods, const VideoOffer& offer, std::optional<uint64_t> fixed) {
-    for (Rate rate : {Rate::variable, Rate::fixed}) {
-        if (fixed) {
-            const std::vector<uint64_t> one{*fixed};
-            add_format(pods, offer, offer.fourcc, Size::native, rate, &one, true);
-        }
-        if (!offer.modifiers.empty()) {
-            add_format(pods, offer, offer.fourcc, Size::native, rate, &offer.modifiers, false);
-        }
-        add_format(pods, offer, offer.fourcc, Size::native, rate, nullptr, false);
-    }
-    for (uint32_t fourcc : offer.drawable) {
+void add_formats(Pods& pods, const VideoOffer& offer, const std::optional<VideoFormat>& fixed) {
+    auto add = [&](uint32_t fourcc, Size size, const std::vector<uint64_t>& modifiers) {
         for (Rate rate : {Rate::variable, Rate::fixed}) {
-            add_format(pods, offer, fourcc, Size::any, rate, nullptr, false);
+            if (!modifiers.empty()) {
+                add_format(pods, offer, fourcc, size, rate, {.modifiers = &modifiers, .fixed = {}});
+            }
+            add_format(pods, offer, fourcc, size, rate, {});
         }
+    };
+    if (fixed) {
+        VideoOffer exact = offer;
+        exact.width = fixed->width;
+        exact.height = fixed->height;
+        for (Rate rate : {Rate::variable, Rate::fixed}) {
+            add_format(pods, exact, fixed->fourcc, Size::native, rate,
+                       {.modifiers = nullptr, .fixed = fixed->modifier});
+        }
+    }
+    add(offer.fourcc, Size::native, offer.modifiers);
+    for (uint32_t fourcc : offer.drawable) {
+        add(fourcc, Size::any, offer.drawable_modifiers);
     }
 }
 
@@ -173,7 +242,9 @@ std::optional<VideoFormat> parse_format(const spa_pod* param) {
     if (const spa_pod_prop* modifier =
             spa_pod_find_prop(param, nullptr, SPA_FORMAT_VIDEO_modifier)) {
         format.modifier = raw.modifier;
-        format.modifier_open = (modifier->flags & SPA_POD_PROP_FLAG_DONT_FIXATE) != 0;
+        if ((modifier->flags & SPA_POD_PROP_FLAG_DONT_FIXATE) != 0) {
+            format.choices = values_of(modifier->value);
+        }
     }
     const spa_fraction& limit = raw.framerate.num != 0 ? raw.framerate : raw.max_framerate;
     if (limit.num != 0 && limit.denom != 0) {
@@ -182,27 +253,15 @@ std::optional<VideoFormat> parse_format(const spa_pod* param) {
     return format;
 }
 
-void add_buffer_parameters(Pods& pods, const VideoFormat& format, unsigned planes,
-                           unsigned buffers) {
-    const int count = std::min<int>(static_cast<int>(buffers), kMaxBuffers);
-    spa_pod_builder& builder = pods.builder();
-    spa_pod_frame object;
-    spa_pod_frame choice;
-    spa_pod_builder_push_object(&builder, &object, SPA_TYPE_OBJECT_ParamBuffers, SPA_PARAM_Buffers);
-    spa_pod_builder_prop(&builder, SPA_PARAM_BUFFERS_buffers, 0);
-    spa_pod_builder_push_choice(&builder, &choice, SPA_CHOICE_Range, 0);
-    spa_pod_builder_int(&builder, count);
-    spa_pod_builder_int(&builder, count);
-    spa_pod_builder_int(&builder, kMaxBuffers);
-    spa_pod_builder_pop(&builder, &choice);
-    spa_pod_builder_prop(&builder, SPA_PARAM_BUFFERS_blocks, 0);
-    spa_pod_builder_int(&builder, static_cast<int32_t>(planes));
-    spa_pod_builder_prop(&builder, SPA_PARAM_BUFFERS_dataType, 0);
-    spa_pod_builder_push_choice(&builder, &choice, SPA_CHOICE_Flags, 0);
-    spa_pod_builder_int(&builder, format.modifier ? 1 << SPA_DATA_DmaBuf : 1 << SPA_DATA_MemFd);
-    spa_pod_builder_pop(&builder, &choice);
-    pods.add(spa_pod_builder_pop(&builder, &object));
-
+void add_buffer_parameters(Pods& pods, const VideoFormat& format, const BufferLayout& layout) {
+#ifdef SPA_META_FEATURE_SYNC_TIMELINE_RELEASE
+    if (layout.timelines) {
+        // Of the two kinds of buffers the first one whose metadata was agreed on is made.
+        add_buffers(pods, format, layout, layout.planes + kTimelines);
+        add_timeline_meta(pods);
+    }
+#endif
+    add_buffers(pods, format, layout, layout.planes);
     add_meta(pods, SPA_META_Header, sizeof(spa_meta_header));
     add_meta(pods, SPA_META_VideoDamage, sizeof(spa_meta_region) * kMaxDamageBoxes);
     add_meta(pods, SPA_META_VideoCrop, sizeof(spa_meta_region));

@@ -18,10 +18,12 @@ struct VideoOffer {
     uint32_t fourcc = 0;
     uint32_t width = 0;
     uint32_t height = 0;
-    /** Of the native pictures where they are DMA-BUFs; empty for memfd. */
+    /** For native pictures that are DMA-BUFs, best first; empty for memfd. */
     std::vector<uint64_t> modifiers;
     /** Further formats that can be drawn, in any size. */
     std::vector<uint32_t> drawable;
+    /** DMA-BUFs that we can draw into; empty where we have none. */
+    std::vector<uint64_t> drawable_modifiers;
     RefreshRate rate{};
 };
 
@@ -32,8 +34,8 @@ struct VideoFormat {
     uint32_t height = 0;
     /** Set where the buffers are DMA-BUFs. */
     std::optional<uint64_t> modifier;
-    /** The consumer leaves the choice of a modifier to us: announce the chosen one. */
-    bool modifier_open = false;
+    /** Not empty: the consumer leaves the choice among these to us; announce the chosen one. */
+    std::vector<uint64_t> choices;
     /** Most frames per second that the consumer wants; 0/1: as many as there are. */
     RefreshRate limit{0, 1};
 
@@ -59,15 +61,22 @@ private:
     std::vector<const spa_pod*> pods_;
 };
 
-/** Format parameters, best first. With `fixed` those of this one modifier come before all others.
- */
-void add_formats(Pods& pods, const VideoOffer& offer, std::optional<uint64_t> fixed);
+/** Format parameters, best first. A `fixed` format, with its modifier, comes before all others. */
+void add_formats(Pods& pods, const VideoOffer& offer, const std::optional<VideoFormat>& fixed);
 
 /** Reads a negotiated format; nothing if it is none of ours. */
 std::optional<VideoFormat> parse_format(const spa_pod* param);
 
+/** What the stream's buffers are to be like. */
+struct BufferLayout {
+    unsigned planes = 1;
+    unsigned buffers = 0;
+    /** Timelines for acquiring and releasing, where the consumer keeps the rules of PipeWire 1.6.
+     */
+    bool timelines = false;
+};
+
 /** Data types and number of buffers, and the metadata that we fill in. */
-void add_buffer_parameters(Pods& pods, const VideoFormat& format, unsigned planes,
-                           unsigned buffers);
+void add_buffer_parameters(Pods& pods, const VideoFormat& format, const BufferLayout& layout);
 
 }  // namespace stepscope

@@ -43,7 +43,46 @@ void write_damage(spa_buffer* buffer, const VideoMetadata& metadata) {
     }
 }
 
+#ifdef SPA_META_FEATURE_SYNC_TIMELINE_RELEASE
+spa_meta_sync_timeline* sync_points(const spa_buffer* buffer) {
+    return static_cast<spa_meta_sync_timeline*>(
+        spa_buffer_find_meta_data(buffer, SPA_META_SyncTimeline, sizeof(spa_meta_sync_timeline)));
+}
+#endif
+
 }  // namespace
+
+#ifdef SPA_META_FEATURE_SYNC_TIMELINE_RELEASE
+bool has_sync_points(const spa_buffer* buffer) {
+    return sync_points(buffer) != nullptr;
+}
+
+void write_sync_points(spa_buffer* buffer, uint64_t acquire, uint64_t release) {
+    if (auto* points = sync_points(buffer)) {
+        points->acquire_point = acquire;
+        points->release_point = release;
+        // Stays unless a consumer promises the release.
+        __atomic_store_n(&points->flags, SPA_META_SYNC_TIMELINE_UNSCHEDULED_RELEASE,
+                         __ATOMIC_RELEASE);
+    }
+}
+
+Release read_release(const spa_buffer* buffer) {
+    const spa_meta_sync_timeline* points = sync_points(buffer);
+    const uint32_t flags =
+        points != nullptr ? __atomic_load_n(&points->flags, __ATOMIC_ACQUIRE) : 0;
+    return (flags & SPA_META_SYNC_TIMELINE_UNSCHEDULED_RELEASE) != 0 ? Release::dropped
+                                                                     : Release::promised;
+}
+#else
+bool has_sync_points(const spa_buffer* /*buffer*/) {
+    return false;
+}
+void write_sync_points(spa_buffer* /*buffer*/, uint64_t /*acquire*/, uint64_t /*release*/) {}
+Release read_release(const spa_buffer* /*buffer*/) {
+    return Release::dropped;
+}
+#endif
 
 void write_metadata(spa_buffer* buffer, const VideoMetadata& metadata) {
     if (auto* header = static_cast<spa_meta_header*>(

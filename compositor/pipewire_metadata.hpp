@@ -26,6 +26,19 @@ struct VideoMetadata {
 /** Writes what the buffer has room for, as negotiated. */
 void write_metadata(spa_buffer* buffer, const VideoMetadata& metadata);
 
+/** What a buffer's metadata says about its timelines. */
+enum class Release {
+    /** The consumer will put a fence at the release point, or has. */
+    promised,
+    /** It did not take the picture. */
+    dropped,
+};
+
+/** Whether room for points was agreed on. */
+bool has_sync_points(const spa_buffer* buffer);
+void write_sync_points(spa_buffer* buffer, uint64_t acquire, uint64_t release);
+Release read_release(const spa_buffer* buffer);
+
 /** How many consumers use the buffer now; 0 also where that was not negotiated. */
 uint32_t busy_count(const spa_buffer* buffer);
 

@@ -8,11 +8,8 @@ bool pipewire_built_in() {
     return false;
 }
 
-Result<std::unique_ptr<PipewireSession>> create_pipewire_session(wl_display* /*display*/,
-                                                                 const PipewireOffer& /*offer*/,
-                                                                 CaptureOutput& /*output*/,
-                                                                 BufferLending& /*lending*/,
-                                                                 const Renderer& /*renderer*/) {
+Result<std::unique_ptr<PipewireSession>> create_pipewire_session(
+    wl_display* /*display*/, const PipewireOffer& /*offer*/, const PictureServices& /*services*/) {
     return fail(
         Fault::unsupported,
         "this stepscope was built without PipeWire; install libpipewire-0.3 and build again");

@@ -10,13 +10,10 @@ namespace {
 
 class Session final : public PipewireSession {
 public:
-    Session(wl_display* display, const PipewireOffer& offer, CaptureOutput& output,
-            BufferLending& lending, const Renderer& renderer)
+    Session(wl_display* display, const PipewireOffer& offer, const PictureServices& services)
         : loop_(wl_display_get_event_loop(display)),
           offer_(offer),
-          output_(output),
-          lending_(lending),
-          renderer_(renderer),
+          services_(services),
           connection_(loop_, {.connected = [this](pw_core* core) { handle_connected(core); },
                               .lost = [this] { handle_lost(); }}) {
         if (offer.sound) {
@@ -40,7 +37,7 @@ public:
             PipewireVideo::Names{.node = video_node_name(offer_.session),
                                  .session = offer_.session,
                                  .description = offer_.description},
-            output_, lending_, renderer_, offer_.changed);
+            services_, offer_.changed);
         if (connection_.core() != nullptr) {
             video_->connect(connection_.core());
         }
@@ -85,9 +82,7 @@ private:
 
     wl_event_loop* loop_;
     PipewireOffer offer_;
-    CaptureOutput& output_;
-    BufferLending& lending_;
-    const Renderer& renderer_;
+    PictureServices services_;
     // The nodes go before the connection that they live on.
     PipewireConnection connection_;
     std::unique_ptr<PipewireVideo> video_;
@@ -102,10 +97,8 @@ bool pipewire_built_in() {
 
 Result<std::unique_ptr<PipewireSession>> create_pipewire_session(wl_display* display,
                                                                  const PipewireOffer& offer,
-                                                                 CaptureOutput& output,
-                                                                 BufferLending& lending,
-                                                                 const Renderer& renderer) {
-    auto session = std::make_unique<Session>(display, offer, output, lending, renderer);
+                                                                 const PictureServices& services) {
+    auto session = std::make_unique<Session>(display, offer, services);
     if (auto opened = session->open(); !opened) {
         return std::unexpected(opened.error());
     }

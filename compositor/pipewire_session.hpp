@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.hpp"
+#include "buffer_returns.hpp"
 #include "capture_output.hpp"
 
 namespace stepscope {
@@ -19,6 +20,14 @@ struct PipewireOffer {
     bool sound = false;
     /** A node has come or gone. Called from the loop. */
     std::function<void()> changed;
+};
+
+/** Where pictures come from and their memory goes back to. All borrowed. */
+struct PictureServices {
+    CaptureOutput& output;
+    BufferLending& lending;
+    BufferReturns& returns;
+    const Renderer& renderer;
 };
 
 /** The session's nodes as PipeWire knows them: object.serial, 0 while there is no such node. */
@@ -56,11 +65,9 @@ inline std::string sound_node_name(const std::string& session) {
 /** Whether this build has PipeWire. */
 bool pipewire_built_in();
 
-/** Fault::unsupported where this build has no PipeWire. The references are borrowed. */
+/** Fault::unsupported where this build has no PipeWire. */
 Result<std::unique_ptr<PipewireSession>> create_pipewire_session(wl_display* display,
                                                                  const PipewireOffer& offer,
-                                                                 CaptureOutput& output,
-                                                                 BufferLending& lending,
-                                                                 const Renderer& renderer);
+                                                                 const PictureServices& services);
 
 }  // namespace stepscope

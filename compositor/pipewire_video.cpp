@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "pipewire_video.hpp"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 
 #include "log.hpp"
 #include "pipewire_metadata.hpp"
@@ -13,11 +12,9 @@
 namespace stepscope {
 namespace {
 
-/** Memories of our own in each stream, for pictures that can't be given as they are. */
-constexpr unsigned kOwnBuffers = 3;
 /** A cycle that takes longer has a consumer in it that stands still. */
 constexpr int64_t kStalledNs = 100'000'000;
-/** New memory of a game's comes in groups: wait for the last before negotiating anew. */
+/** New memory of a game's comes in groups: wait a while before negotiating anew. */
 constexpr int64_t kSettleNs = 200'000'000;
 /** Without a free buffer for so long, all of them are given up and new ones made. */
 constexpr int64_t kStarvedNs = 1'000'000'000;
@@ -31,6 +28,13 @@ constexpr int64_t kEarlyPart = 8;
 bool same_layout(const FrameMemory& a, const FrameMemory& b) {
     return a.kind == b.kind && a.width == b.width && a.height == b.height && a.fourcc == b.fourcc &&
            a.modifier == b.modifier && a.planes == b.planes;
+}
+
+bool passes_as(const FrameMemory& memory, const VideoFormat& format) {
+    const bool dmabuf = memory.kind == FrameMemory::Kind::dmabuf;
+    return (dmabuf ? format.modifier == memory.modifier : !format.modifier) &&
+           memory.fourcc == format.fourcc && memory.width == format.width &&
+           memory.height == format.height;
 }
 
 }  // namespace
@@ -50,14 +54,15 @@ const pw_stream_events PipewireVideo::kEvents{
     .trigger_done = handle_cycle_end,
 };
 
-PipewireVideo::PipewireVideo(wl_event_loop* loop, Names names, CaptureOutput& output,
-                             BufferLending& lending, const Renderer& renderer,
+PipewireVideo::PipewireVideo(wl_event_loop* loop, Names names, const PictureServices& services,
                              std::function<void()> changed)
     : loop_(loop),
       names_(std::move(names)),
-      output_(output),
-      lending_(lending),
-      drawing_(renderer),
+      services_(services),
+      output_(services.output),
+      drawing_(services.renderer),
+      pool_(loop, {services.lending, services.returns}, drawing_,
+            services.renderer.timeline_device(), [this] { output_.handle_memory_returned(); }),
       changed_(std::move(changed)),
       poll_timer_(wl_event_loop_add_timer(loop, handle_poll, this)),
       due_timer_(wl_event_loop_add_timer(loop, handle_due, this)) {
@@ -92,7 +97,9 @@ void PipewireVideo::connect(pw_core* core) {
     if (result < 0) {
         log("PipeWire: no video node: {}", std::strerror(-result));
         disconnect();
+        return;
     }
+    links_.connect(core);
 }
 
 void PipewireVideo::disconnect() {
@@ -102,13 +109,13 @@ void PipewireVideo::disconnect() {
     streaming_ = false;
     cycle_open_ = false;
     position_ = nullptr;
+    links_.disconnect();
+    drop_undrawn();
     stream_.reset();  // gives the buffers back
     hook_.remove();
-    for (auto& buffer : buffers_) {
-        release(*buffer);
-    }
-    buffers_.clear();
+    pool_.clear();
     format_.reset();
+    exclusive_ = false;
     serial_ = 0;
 }
 
@@ -119,14 +126,25 @@ VideoOffer PipewireVideo::offer() const {
     offer.height = native_.fourcc != 0 ? native_.height : output_.height();
     offer.rate = output_.rate();
     offer.drawable = {DRM_FORMAT_XRGB8888, DRM_FORMAT_XBGR8888};
+    if (services_.renderer.makes_dmabufs()) {
+        offer.drawable_modifiers = {DRM_FORMAT_MOD_LINEAR};
+    }
+    if (native_.kind == FrameMemory::Kind::dmabuf) {
+        offer.modifiers = {native_.modifier};
+        if (native_.modifier != DRM_FORMAT_MOD_LINEAR) {
+            offer.modifiers.push_back(DRM_FORMAT_MOD_LINEAR);
+        }
+    }
     return offer;
 }
 
 // Also makes PipeWire negotiate anew, with new buffers.
-void PipewireVideo::announce_formats() {
+void PipewireVideo::announce_formats(const std::optional<VideoFormat>& fixed) {
     renegotiate_at_ns_ = 0;
+    must_renegotiate_ = false;
+    renegotiating_ = renegotiating_ || streaming_;
     Pods pods;
-    add_formats(pods, offer(), std::nullopt);
+    add_formats(pods, offer(), fixed);
     pw_stream_update_params(stream_.get(), pods.data(), pods.size());
 }
 
@@ -157,9 +175,9 @@ void PipewireVideo::handle_state(void* data, pw_stream_state /*old*/, pw_stream_
         if (!std::exchange(self->renegotiating_, false)) {
             self->behind_ = true;
             self->discontinuity_ = true;
+            self->due_ns_ = 0;
         }
         self->whole_ = true;
-        self->due_ns_ = 0;
         self->output_.request_picture();
     } else {
         self->arm_poll(false);
@@ -172,85 +190,64 @@ void PipewireVideo::handle_parameter(void* data, uint32_t id, const spa_pod* par
         return;
     }
     self->format_.reset();
-    if (auto format = parse_format(parameter)) {
+    auto format = parse_format(parameter);
+    if (format && !format->choices.empty()) {
+        self->choose_modifier(*format);
+    } else if (format) {
         self->take_format(*format);
     }
 }
 
+// The first of two steps: the consumer names what it can read, we what it will be. PipeWire then
+// comes back with that.
+void PipewireVideo::choose_modifier(const VideoFormat& format) {
+    VideoFormat fixed = format;
+    fixed.choices.clear();
+    auto usable = [&](uint64_t modifier) {
+        fixed.modifier = modifier;
+        return std::ranges::contains(format.choices, modifier) &&
+               (passes_as(native_, fixed) ||
+                drawing_.make(fixed.fourcc, fixed.width, fixed.height, modifier) != nullptr);
+    };
+    if (usable(native_.modifier) || usable(DRM_FORMAT_MOD_LINEAR)) {
+        announce_formats(fixed);
+        return;
+    }
+    log("PipeWire: a consumer can read no DMA-BUF that can be made here");
+}
+
 void PipewireVideo::take_format(const VideoFormat& format) {
     format_ = format;
-    to_assign_.clear();
+    std::vector<wlr_buffer*> memories;
     if (passes(native_)) {
         for (const auto& [memory, known] : known_) {
-            to_assign_.push_back(memory);
+            memories.push_back(memory);
         }
     }
     Pods pods;
-    add_buffer_parameters(pods, format, 1, static_cast<unsigned>(to_assign_.size()) + kOwnBuffers);
+    add_buffer_parameters(pods, format, pool_.plan(format, std::move(memories)));
     pw_stream_update_params(stream_.get(), pods.data(), pods.size());
 }
 
 bool PipewireVideo::passes(const FrameMemory& memory) const {
-    return format_ && !format_->modifier && memory.kind == FrameMemory::Kind::memfd &&
-           memory.fourcc == format_->fourcc && memory.width == format_->width &&
-           memory.height == format_->height;
+    return format_ && passes_as(memory, *format_);
 }
 
-void PipewireVideo::handle_add_buffer(void* data, pw_buffer* pw) {
+void PipewireVideo::handle_add_buffer(void* data, pw_buffer* buffer) {
     auto* self = static_cast<PipewireVideo*>(data);
-    auto buffer = std::make_unique<Buffer>();
-    buffer->pw = pw;
-    if (!self->to_assign_.empty()) {
-        buffer->memory = self->to_assign_.front();
-        self->to_assign_.erase(self->to_assign_.begin());
-        Buffer* raw = buffer.get();
-        buffer->destroyed.connect(buffer->memory->events.destroy, [raw](void*) {
-            raw->memory = nullptr;
-            raw->destroyed.disconnect();
-        });
-    } else if (self->format_) {
-        const VideoFormat& format = *self->format_;
-        buffer->own = self->drawing_.make(format.fourcc, format.width, format.height);
-        buffer->memory = buffer->own.get();
-    }
-    self->describe(*buffer);
-    pw->user_data = buffer.get();
-    self->buffers_.push_back(std::move(buffer));
-}
-
-void PipewireVideo::describe(Buffer& buffer) {
-    auto memory = buffer.memory != nullptr ? describe_buffer(buffer.memory, Owner::compositor)
-                                           : fail(Fault::system, "no memory for a picture");
-    if (!memory || buffer.pw->buffer->n_datas < memory->planes) {
-        log("PipeWire: a buffer without memory: {}",
-            memory ? "too few planes" : memory.error().message);
-        buffer.memory = nullptr;
-        return;
-    }
-    for (unsigned i = 0; i < memory->planes; ++i) {
-        const FrameMemory::Plane& plane = memory->plane[i];
-        spa_data& data = buffer.pw->buffer->datas[i];
-        const UniqueFd& fd = buffer.fds.emplace_back(::fcntl(plane.fd, F_DUPFD_CLOEXEC, 0));
-        data.type = SPA_DATA_MemFd;
-        data.flags = SPA_DATA_FLAG_READABLE | SPA_DATA_FLAG_MAPPABLE;
-        data.fd = fd.get();
-        data.mapoffset = plane.offset;
-        data.maxsize = plane.stride * memory->height;
-        data.data = nullptr;
-        data.chunk->offset = 0;
-        data.chunk->size = data.maxsize;
-        data.chunk->stride = static_cast<int32_t>(plane.stride);
-        data.chunk->flags = SPA_CHUNK_FLAG_NONE;
+    self->pool_.add(buffer);
+    // One consumer alone can tell by a timeline that it is done.
+    const bool exclusive = self->pool_.has_timelines();
+    if (std::exchange(self->exclusive_, exclusive) != exclusive) {
+        const spa_dict_item items[] = {{PW_KEY_NODE_EXCLUSIVE, exclusive ? "true" : "false"}};
+        const spa_dict dict = SPA_DICT_INIT_ARRAY(items);
+        pw_stream_update_properties(self->stream_.get(), &dict);
     }
 }
 
-void PipewireVideo::handle_remove_buffer(void* data, pw_buffer* pw) {
+void PipewireVideo::handle_remove_buffer(void* data, pw_buffer* buffer) {
     auto* self = static_cast<PipewireVideo*>(data);
-    auto found = std::ranges::find(self->buffers_, pw, [](const auto& item) { return item->pw; });
-    if (found != self->buffers_.end()) {
-        self->release(**found);
-        self->buffers_.erase(found);
-    }
+    self->pool_.remove(buffer, self->streaming_ || self->renegotiating_);
 }
 
 void PipewireVideo::note_memory(const CapturedFrame& frame) {
@@ -293,14 +290,11 @@ void PipewireVideo::handle_frame(const CapturedFrame& frame) {
     if (cycle_open_ && frame.presented_ns - cycle_since_ns_ > kStalledNs) {
         close_cycle();
     }
-    if (cycle_open_ || too_early(frame.presented_ns)) {
+    if (cycle_open_ || undrawn_ || too_early(frame.presented_ns)) {
         return;
     }
     collect();
-    if (frame.acquire != nullptr) {
-        put_into_memory(frame.memory, *frame.acquire);
-    }
-    deliver(frame);
+    show(frame);
 }
 
 void PipewireVideo::handle_lost_frame() {
@@ -333,54 +327,124 @@ int PipewireVideo::handle_due(void* data) {
     return 0;
 }
 
-PipewireVideo::Buffer* PipewireVideo::find_memory(const wlr_buffer* memory) {
-    auto found = std::ranges::find_if(
-        buffers_, [memory](const auto& buffer) { return buffer->memory == memory; });
-    return found != buffers_.end() ? found->get() : nullptr;
-}
-
-PipewireVideo::Buffer* PipewireVideo::find_own() {
-    auto found = std::ranges::find_if(buffers_, [](const auto& buffer) {
-        return buffer->own && buffer->home && !buffer->out && buffer->memory != nullptr;
-    });
-    return found != buffers_.end() ? found->get() : nullptr;
-}
-
-void PipewireVideo::deliver(const CapturedFrame& frame) {
-    Buffer* target = passes(frame.memory) ? find_memory(frame.buffer) : nullptr;
-    if (passes(frame.memory) && target == nullptr) {
-        renegotiate_later();
-    }
-    if (target != nullptr && target->home && !target->out) {
-        target->held = true;
-        wlr_buffer_lock(target->memory);
-        lending_.lend(target->memory);
-    } else {
-        target = find_own();
-        if (target == nullptr || !drawing_.draw(frame.buffer, target->memory)) {
-            note_starved();
-            return;  // until a consumer gives one back
+// Where to put a picture: its own memory, or one of ours to draw it into. Null if there is none.
+PipewireBuffer* PipewireVideo::place_for(const CapturedFrame& frame) {
+    if (passes(frame.memory)) {
+        PipewireBuffer* buffer = pool_.find(frame.buffer);
+        if (buffer != nullptr && buffer->home() && !buffer->out()) {
+            return buffer;
+        }
+        if (buffer == nullptr && renegotiate_at_ns_ == 0) {
+            renegotiate_at_ns_ = monotonic_ns() + kSettleNs;
         }
     }
+    PipewireBuffer* buffer = pool_.find_free();
+    if (buffer == nullptr) {
+        note_starved();
+    }
+    return buffer;
+}
+
+void PipewireVideo::show(const CapturedFrame& frame) {
+    PipewireBuffer* target = place_for(frame);
+    if (target == nullptr) {
+        return;  // until a consumer gives one back
+    }
+    if (frame.acquire != nullptr) {
+        // A consumer that finds the fence waits by itself. Our renderer need not.
+        const bool as_it_is = target->memory() == frame.buffer;
+        const bool found =
+            as_it_is && (target->has_timeline() || put_into_memory(frame.memory, *frame.acquire));
+        if (!found) {
+            wait_for(frame);
+            return;
+        }
+    }
+    if (deliver(frame, *target, shown_ns_, sequence_, damage_)) {
+        ++sequence_;
+        damage_.clear();
+        sent_commit_ = frame.commit;
+        behind_ = false;
+    }
+}
+
+bool PipewireVideo::deliver(const CapturedFrame& frame, PipewireBuffer& target, int64_t shown_ns,
+                            uint64_t sequence, Region& damage) {
+    std::optional<SyncFile> drawn;
+    const SyncFile* acquire = frame.acquire;
+    if (target.memory() != frame.buffer) {
+        if (!drawing_.draw(frame.buffer, target.memory())) {
+            note_starved();
+            return false;
+        }
+        drawn = implicit_fence(target.memory(), BufferAccess::read);
+        acquire = drawn ? &*drawn : nullptr;
+    }
     starved_since_ns_ = 0;
-    target->home = false;
-    target->out = true;
-    target->taken = false;
-    target->picture = ++picture_;
+    pool_.send(target, ++picture_);
+    if (target.has_timeline()) {
+        target.set_acquire(acquire);
+    }
     const bool scaled =
         format_->width != frame.memory.width || format_->height != frame.memory.height;
-    write_metadata(target->pw->buffer,
-                   {.time_ns = shown_ns_,
-                    .sequence = sequence_++,
+    write_metadata(target.pw()->buffer,
+                   {.time_ns = shown_ns,
+                    .sequence = sequence,
                     .discontinuity = std::exchange(discontinuity_, false),
                     .width = format_->width,
                     .height = format_->height,
-                    .damage = scaled || std::exchange(whole_, false) ? nullptr : damage_.get()});
+                    .damage = scaled || std::exchange(whole_, false) ? nullptr : damage.get()});
+    pw_stream_queue_buffer(stream_.get(), target.pw());
+    trigger(frame.presented_ns);
+    return true;
+}
+
+// Nobody else has to: the game and other captures go on.
+void PipewireVideo::wait_for(const CapturedFrame& frame) {
+    auto fence = frame.acquire->duplicate();
+    if (!fence) {
+        log("PipeWire: a picture is lost: {}", fence.error().message);
+        return;
+    }
+    undrawn_ = std::make_unique<Undrawn>();
+    undrawn_->frame = frame;
+    undrawn_->frame.acquire = nullptr;
+    undrawn_->frame.damage = nullptr;
+    undrawn_->shown_ns = shown_ns_;
+    undrawn_->sequence = sequence_++;
+    undrawn_->damage.add(damage_.get());
+    undrawn_->wait =
+        std::make_unique<FenceWait>(loop_, std::move(*fence), [this] { handle_drawn(); });
+    wlr_buffer_lock(frame.buffer);
+    services_.lending.lend(frame.buffer);
     damage_.clear();
     sent_commit_ = frame.commit;
     behind_ = false;
-    pw_stream_queue_buffer(stream_.get(), target->pw);
-    trigger(frame.presented_ns);
+}
+
+void PipewireVideo::handle_drawn() {
+    const std::unique_ptr<Undrawn> drawn = std::move(undrawn_);
+    collect();
+    PipewireBuffer* target =
+        streaming_ && format_ && !cycle_open_ ? place_for(drawn->frame) : nullptr;
+    if (target == nullptr ||
+        !deliver(drawn->frame, *target, drawn->shown_ns, drawn->sequence, drawn->damage)) {
+        damage_.add(drawn->damage.get());
+        behind_ = true;
+    }
+    services_.returns.take(drawn->frame.buffer, std::nullopt);
+    output_.handle_memory_returned();
+    if (behind_) {
+        arm_poll(false);
+        output_.request_picture();
+    }
+}
+
+void PipewireVideo::drop_undrawn() {
+    if (const std::unique_ptr<Undrawn> dropped = std::move(undrawn_)) {
+        services_.returns.take(dropped->frame.buffer, std::nullopt);
+        behind_ = true;
+    }
 }
 
 // This area has the driver's clock, by which all nodes of its graph tell the time.
@@ -451,45 +515,17 @@ void PipewireVideo::close_cycle() {
     picture_done_ = picture_;
 }
 
-// A memory is free again when no consumer uses it and none can come to it any more: either it was
-// seen in use, or a later picture took its place in the cycle.
 void PipewireVideo::collect() {
-    if (!stream_ || cycle_open_) {
-        return;
+    if (stream_ && !cycle_open_) {
+        // Without a graph that runs nothing can come to a consumer any more.
+        pool_.collect(stream_.get(),
+                      streaming_ ? picture_done_ : std::numeric_limits<uint64_t>::max());
     }
-    for (size_t tries = buffers_.size(); tries > 0; --tries) {
-        if (pw_buffer* pw = pw_stream_dequeue_buffer(stream_.get())) {
-            static_cast<Buffer*>(pw->user_data)->home = true;
-        } else if (errno != EBUSY) {
-            break;
-        }
-    }
-    for (auto& buffer : buffers_) {
-        // What is with us counts as one user.
-        const bool used = busy_count(buffer->pw->buffer) > (buffer->home ? 1 : 0);
-        buffer->taken = buffer->taken || used;
-        const bool passed = buffer->taken || !streaming_ || buffer->picture < picture_done_;
-        if (buffer->out && buffer->home && !used && passed) {
-            buffer->out = false;
-            release(*buffer);
-        }
-    }
-}
-
-void PipewireVideo::release(Buffer& buffer) {
-    if (!std::exchange(buffer.held, false)) {
-        return;
-    }
-    lending_.give_back(buffer.memory, monotonic_ns());
-    wlr_buffer_unlock(buffer.memory);
-    output_.handle_memory_returned();
 }
 
 // Consumers give buffers back by a counter in shared memory: nobody tells us.
 void PipewireVideo::arm_poll(bool again) {
-    const bool waiting =
-        std::ranges::any_of(buffers_, [](const auto& buffer) { return buffer->out; });
-    if (!waiting && renegotiate_at_ns_ == 0) {
+    if (!pool_.any_out() && renegotiate_at_ns_ == 0) {
         return;
     }
     poll_ms_ = again ? std::min(poll_ms_ * 2, kLongestPollMs) : kShortestPollMs;
@@ -501,10 +537,15 @@ int PipewireVideo::handle_poll(void* data) {
     self->collect();
     if (self->renegotiate_at_ns_ != 0 && monotonic_ns() >= self->renegotiate_at_ns_ &&
         self->stream_) {
-        self->renegotiating_ = self->streaming_;
-        self->announce_formats();
+        // Each consumer must answer to that, and one that stands still would hold the others up.
+        if (self->must_renegotiate_ ||
+            self->links_.count(pw_stream_get_node_id(self->stream_.get())) <= 1) {
+            self->announce_formats();
+        } else {
+            self->renegotiate_at_ns_ = 0;  // the next such picture asks again
+        }
     }
-    if (self->behind_ && self->streaming_ && self->find_own() != nullptr) {
+    if (self->behind_ && self->streaming_ && self->pool_.find_free() != nullptr) {
         self->output_.request_picture();
     }
     self->arm_poll(true);
@@ -519,12 +560,9 @@ void PipewireVideo::note_starved() {
     } else if (now_ns - starved_since_ns_ > kStarvedNs) {
         starved_since_ns_ = 0;
         renegotiate_at_ns_ = now_ns;
+        must_renegotiate_ = true;
         arm_poll(false);
     }
-}
-
-void PipewireVideo::renegotiate_later() {
-    renegotiate_at_ns_ = monotonic_ns() + kSettleNs;
 }
 
 }  // namespace stepscope

@@ -5,12 +5,15 @@
 #include <memory>
 #include <vector>
 
-#include "base/unique_fd.hpp"
+#include "buffer_fences.hpp"
 #include "capture.hpp"
 #include "capture_output.hpp"
 #include "picture_drawing.hpp"
 #include "pipewire_connection.hpp"
 #include "pipewire_format.hpp"
+#include "pipewire_links.hpp"
+#include "pipewire_pool.hpp"
+#include "pipewire_session.hpp"
 
 namespace stepscope {
 
@@ -18,9 +21,9 @@ namespace stepscope {
  * The session's pictures as a PipeWire video source.
  *
  * PipeWire fixes the memory of a stream when it is negotiated. So the stream's buffers are the
- * memories that the game (and the compositor's ring) were seen to use, each under its own
- * descriptor, and a few of our own for what they can't hold: a picture of another size or format,
- * or one in memory that appeared later. That is copied, and the stream is negotiated anew soon.
+ * memories that the game (and the compositor's ring) were seen to use, and a few of our own for
+ * what they can't hold: a picture of another size or format, or one in memory that appeared later.
+ * That is copied, and the stream is negotiated anew soon.
  *
  * The node drives its graph: one cycle for each picture.
  */
@@ -32,8 +35,8 @@ public:
         std::string description;
     };
 
-    PipewireVideo(wl_event_loop* loop, Names names, CaptureOutput& output, BufferLending& lending,
-                  const Renderer& renderer, std::function<void()> changed);
+    PipewireVideo(wl_event_loop* loop, Names names, const PictureServices& services,
+                  std::function<void()> changed);
     PipewireVideo(const PipewireVideo&) = delete;
     PipewireVideo& operator=(const PipewireVideo&) = delete;
     ~PipewireVideo() override;
@@ -48,19 +51,13 @@ public:
     void handle_lost_frame() override;
 
 private:
-    /** One memory of the stream's. */
-    struct Buffer {
-        pw_buffer* pw = nullptr;
-        /** Null once the game has destroyed it. */
-        wlr_buffer* memory = nullptr;
-        OwnPicture own;
-        std::vector<UniqueFd> fds;
-        bool home = false;   // with us; else PipeWire has it
-        bool out = false;    // consumers have it, or may still come to it
-        bool held = false;   // lent: the game must not draw into it
-        bool taken = false;  // a consumer was seen to use it
-        uint64_t picture = 0;
-        Listener destroyed;
+    /** A picture that consumers can't wait for themselves, until it is drawn. */
+    struct Undrawn {
+        CapturedFrame frame;  // its buffer is locked and lent
+        int64_t shown_ns;
+        uint64_t sequence;
+        Region damage;
+        std::unique_ptr<FenceWait> wait;
     };
     struct Known {
         Listener destroyed;
@@ -79,41 +76,45 @@ private:
     static const pw_stream_events kEvents;
 
     VideoOffer offer() const;
-    void announce_formats();
+    void announce_formats(const std::optional<VideoFormat>& fixed = std::nullopt);
+    void choose_modifier(const VideoFormat& format);
     void take_format(const VideoFormat& format);
     bool passes(const FrameMemory& memory) const;
     void note_memory(const CapturedFrame& frame);
-    void renegotiate_later();
     void note_starved();
     bool too_early(int64_t time_ns);
-    void deliver(const CapturedFrame& frame);
-    Buffer* find_memory(const wlr_buffer* memory);
-    Buffer* find_own();
-    void describe(Buffer& buffer);
+    void show(const CapturedFrame& frame);
+    PipewireBuffer* place_for(const CapturedFrame& frame);
+    bool deliver(const CapturedFrame& frame, PipewireBuffer& target, int64_t shown_ns,
+                 uint64_t sequence, Region& damage);
+    void wait_for(const CapturedFrame& frame);
+    void handle_drawn();
+    void drop_undrawn();
     void set_clock();
     void trigger(int64_t time_ns);
     void close_cycle();
     void collect();
-    void release(Buffer& buffer);
     void arm_poll(bool again);
 
     wl_event_loop* loop_;
     Names names_;
+    PictureServices services_;
     CaptureOutput& output_;
-    BufferLending& lending_;
     PictureDrawing drawing_;
+    PipewirePool pool_;
+    PipewireLinks links_;
     PwHandle<pw_stream, pw_stream_destroy> stream_;
     PwHook hook_;
     std::function<void()> changed_;
     uint64_t serial_ = 0;
     bool streaming_ = false;
+    bool exclusive_ = false;               // as PipeWire was told
     spa_io_position* position_ = nullptr;  // PipeWire's, while there is one
 
     FrameMemory native_{};
     std::map<wlr_buffer*, std::unique_ptr<Known>> known_;
     std::optional<VideoFormat> format_;
-    std::vector<wlr_buffer*> to_assign_;  // to the stream's next buffers, in this order
-    std::vector<std::unique_ptr<Buffer>> buffers_;
+    std::unique_ptr<Undrawn> undrawn_;
 
     bool behind_ = false;         // consumers have not seen what the output shows
     bool renegotiating_ = false;  // for new memory: the consumers stay
@@ -131,6 +132,7 @@ private:
     int poll_ms_ = 0;
     int64_t starved_since_ns_ = 0;   // 0: there was a buffer for the last picture
     int64_t renegotiate_at_ns_ = 0;  // 0: not wanted
+    bool must_renegotiate_ = false;  // also where several consumers have to answer
     wl_event_source* idle_ = nullptr;
     EventSource poll_timer_;
     EventSource due_timer_;

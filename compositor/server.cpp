@@ -198,7 +198,7 @@ Result<void> Server::make_pipewire(bool video) {
                                             .video = video,
                                             .sound = audio_ == AudioMode::session && !sound_,
                                             .changed = [this] { tell_pipewire(); }},
-                                           *output_, lending_, *renderer_);
+                                           {*output_, lending_, *returns_, *renderer_});
     if (!session) {
         return std::unexpected(session.error());
     }

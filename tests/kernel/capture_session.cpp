@@ -179,8 +179,19 @@ std::vector<std::string> fence_game(const std::vector<std::string>& options) {
 
 }  // namespace
 
-CaptureSession::CaptureSession(const std::vector<std::string>& game)
-    : process_({"--renderer", "gles2", "--render-node", vgem_node(), "-r", "0"}, fence_game(game)) {
+namespace {
+
+std::vector<std::string> gles2_with(const std::vector<std::string>& options) {
+    std::vector<std::string> all{"--renderer", "gles2", "--render-node", vgem_node(), "-r", "0"};
+    all.insert(all.end(), options.begin(), options.end());
+    return all;
+}
+
+}  // namespace
+
+CaptureSession::CaptureSession(const std::vector<std::string>& game,
+                               const std::vector<std::string>& options)
+    : process_(gles2_with(options), fence_game(game)) {
     REQUIRE(wait_for([](const auto& lines) { return lines.size() > 2; }));
     REQUIRE(all_in_use(0));
 }

@@ -62,8 +62,10 @@ std::string program(const char* variable);
 class CaptureSession {
 public:
     /** Options of stepscope-fencegame, beside its report. The game has shown each of its buffers
-     * when this returns: before, the compositor can't know how many it may lend. */
-    explicit CaptureSession(const std::vector<std::string>& game);
+     * when this returns: before, the compositor can't know how many it may lend. `options`: more of
+     * stepscope's. */
+    explicit CaptureSession(const std::vector<std::string>& game,
+                            const std::vector<std::string>& options = {});
 
     const std::string& name() const { return process_.name(); }
     /** For files of the test; ends with the session. */
