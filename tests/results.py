@@ -72,6 +72,45 @@ class Results:
         return 1 if failed or not self.results else 0
 
 
+class FirstTry:
+    """Passes on what passed and keeps failures back: they get a second try, when the machine is
+    quiet, and what they said the first time is shown."""
+
+    MAX_RETRIES = 6  # more failures than this are no accident
+
+    def __init__(self, results: Results):
+        self.results = results
+        self.failures: dict[str, tuple[float, list[Result]]] = {}
+
+    def wants(self, name: str) -> bool:
+        return self.results.wants(name)
+
+    def add(self, name: str, outcome: str, seconds: float, text: str = "") -> None:
+        self.add_group(name, seconds, [Result(name, outcome, text)])
+
+    def add_group(self, name: str, seconds: float, group: list[Result]) -> None:
+        if all(result.outcome != "failed" for result in group):
+            self.results.add_group(name, seconds, group)
+            return
+        with self.results.lock:
+            self.failures[name] = seconds, group
+            print(f"again later  {name} ({seconds:.1f} s)", flush=True)
+
+    def to_try_again(self, names: set[str]) -> set[str]:
+        """Those of `names` that failed; counts as failed what gets no second try."""
+        again = set(self.failures) & names
+        if len(again) > self.MAX_RETRIES:
+            again = set()
+        for name, (seconds, group) in self.failures.items():
+            if name not in again:
+                self.results.add_group(name, seconds, group)
+                continue
+            for result in group:
+                if result.outcome == "failed":
+                    print(f"first try of {result.name}:\n{result.text.rstrip()}\n", flush=True)
+        return again
+
+
 @dataclass
 class Run:
     status: int

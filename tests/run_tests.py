@@ -20,14 +20,16 @@ import kernel_tier  # noqa: E402
 import lint  # noqa: E402
 import programs  # noqa: E402
 import sessions  # noqa: E402
-from results import Results, become_subreaper, end_stray_processes  # noqa: E402
+from results import FirstTry, Results, become_subreaper, end_stray_processes  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("STEPSCOPE_BUILD", ROOT / "build"))
 SANITIZED_BUILD = BUILD.with_name(BUILD.name + "-asan")
 
 
-def run_on_host(tests: list[programs.Program], results: Results) -> list[programs.Program]:
+def run_on_host(
+    tests: list[programs.Program], results: Results | FirstTry
+) -> list[programs.Program]:
     """Runs the tests that are wanted; returns those that belong into the virtual machine."""
     wanted = [test for test in tests if results.wants(test.name)]
     programs.run([test for test in wanted if not kernel_tier.is_kernel_test(test)], results)
@@ -35,12 +37,21 @@ def run_on_host(tests: list[programs.Program], results: Results) -> list[program
 
 
 def run_programs(results: Results) -> None:
-    in_machine = run_on_host(programs.tests_of(BUILD, ""), results)
-    in_machine += run_sanitized(results)
-    kernel_tier.run(in_machine, results)
+    first = FirstTry(results)
+    in_machine = run_on_host(programs.tests_of(BUILD, ""), first)
+    in_machine += run_sanitized(first)
+    kernel_tier.run(in_machine, first)
+    tests = [
+        test
+        for build, prefix in ((BUILD, ""), (SANITIZED_BUILD, "asan/"))
+        if first.failures and (build / "build.ninja").exists()
+        for test in programs.tests_of(build, prefix)
+    ]
+    again = first.to_try_again({test.name for test in tests})
+    kernel_tier.run(run_on_host([test for test in tests if test.name in again], results), results)
 
 
-def run_sanitized(results: Results) -> list[programs.Program]:
+def run_sanitized(results: Results | FirstTry) -> list[programs.Program]:
     # The sanitized build has the same tests; it is only built when one of them is wanted.
     names = [f"asan/{test.name}" for test in programs.tests_of(BUILD, "")]
     if not any(results.wants(name) for name in names):
