@@ -8,7 +8,8 @@ namespace stepscope::guest {
 
 namespace {
 
-/** When a surface was last presented to, by whichever thread. Under the page's lock. */
+/** The step of a surface's last frame, which counts from when it is handed over: while one thread
+ * is at it no other begins. Under the page's lock. */
 struct Surface {
     uint64_t name;
     uint64_t step;
@@ -33,6 +34,14 @@ void note_shown(uint64_t name, uint64_t step) {
         surface->name = name;
     }
     surface->step = step;
+}
+
+/** It was no frame after all: the surface may have another one in this step. */
+void take_back(uint64_t name, uint64_t step) {
+    Surface* surface = find_shown(name);
+    if (surface && surface->step == step) {
+        surface->step = step - 1;
+    }
 }
 
 bool is_known(const Thread& thread, uint64_t surface) {
@@ -95,6 +104,9 @@ STEPSCOPE_EXPORT int stepscope_clock_present_begin(const uint64_t* surfaces, uin
             }
         }
         if (!again) {
+            for (uint32_t i = 0; i < count; ++i) {
+                note_shown(surfaces[i], process.page->step_seq);
+            }
             return fresh;
         }
         wait(*thread, locked, nullptr, 0, WaitKind::present, kNever);
@@ -104,11 +116,17 @@ STEPSCOPE_EXPORT int stepscope_clock_present_begin(const uint64_t* surfaces, uin
 STEPSCOPE_EXPORT void stepscope_clock_present_end(const uint64_t* surfaces, uint32_t count,
                                                   uint32_t api, int shown) {
     Thread* thread = gated_thread();
-    if (!thread || thread->presenting == 0 || --thread->presenting != 0 || !shown) {
+    if (!thread || thread->presenting == 0 || --thread->presenting != 0) {
         return;
     }
     ClockPage& page = *process.page;
     Locked locked;
+    if (!shown) {
+        for (uint32_t i = 0; i < count; ++i) {
+            take_back(surfaces[i], page.step_seq);
+        }
+        return;
+    }
     ++page.presents;
     page.present_apis.fetch_or(api, std::memory_order_relaxed);
     bool held = count == 0;

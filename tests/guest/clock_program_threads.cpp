@@ -143,8 +143,8 @@ void ticks() {
 using PresentBegin = int (*)(const uint64_t*, uint32_t);
 using PresentEnd = void (*)(const uint64_t*, uint32_t, uint32_t, int);
 
-/** Shows a frame in a window, as the swap hooks do. */
-void show(uint64_t window) {
+/** Shows a frame in a window, as the swap hooks do. Handing it over may take its time, and fail. */
+void show(uint64_t window, unsigned takes_us = 0, bool works = true) {
     static const auto begin =
         reinterpret_cast<PresentBegin>(::dlsym(RTLD_DEFAULT, "stepscope_clock_present_begin"));
     static const auto end =
@@ -157,9 +157,12 @@ void show(uint64_t window) {
     // Before it goes out, a frame of another API that this one is made of.
     begin(&window, 1);
     end(&window, 1, 1, 1);
-    report("shown", static_cast<int64_t>(window), monotonic_ns());
+    if (takes_us != 0) {
+        ::usleep(takes_us);
+    }
+    report(works ? "shown" : "failed", static_cast<int64_t>(window), monotonic_ns());
     std::fflush(stdout);
-    end(&window, 1, 1, 1);
+    end(&window, 1, 1, works);
 }
 
 void present() {
@@ -193,12 +196,20 @@ void present_threads() {
     for (int i = 0; i < 3; ++i) {
         threads.emplace_back([] {
             for (int frame = 0; frame < 4; ++frame) {
-                show(1);
+                // The others come to their presents while one is at it.
+                show(1, 1'000);
             }
         });
     }
     for (std::thread& thread : threads) {
         thread.join();
+    }
+}
+
+void present_again() {
+    for (int frame = 0; frame < 3; ++frame) {
+        show(1, 1'000, false);
+        show(1, 1'000);
     }
 }
 
@@ -422,6 +433,7 @@ bool run_threaded_scenario(const std::string& name) {
                      {"look_up", look_up},
                      {"present", present},
                      {"present_threads", present_threads},
+                     {"present_again", present_again},
                      {"present_windows", present_windows},
                      {"children", children},
                      {"endings", endings},

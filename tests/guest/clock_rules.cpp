@@ -160,6 +160,15 @@ TEST_CASE("threads that show frames in one window take turns, a step each") {
     CHECK(times.size() == 12);
 }
 
+TEST_CASE("a present that failed is not a step's frame") {
+    Game game("present_again");
+    for (int64_t step = 0; step < 3; ++step) {
+        CAPTURE(step);
+        CHECK(game.step(10 * kMs).presents == 1);
+        CHECK(game.lines().back() == Line{"shown", 1, kBase + step * 10 * kMs + 2 * kMs});
+    }
+}
+
 TEST_CASE("the controller decides whether time moves while something outside is awaited") {
     // The test plays the compositor: a request is answered late in wall time, at once in virtual.
     Game game("request_and_reply");
