@@ -41,6 +41,8 @@ public:
             used_ = false;
         }
     }
+    /** What it listened to is gone, and has removed it on the way. */
+    void forget() { used_ = false; }
 
 private:
     spa_hook hook_{};

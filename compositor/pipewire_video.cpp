@@ -111,8 +111,8 @@ void PipewireVideo::disconnect() {
     position_ = nullptr;
     links_.disconnect();
     drop_undrawn();
-    stream_.reset();  // gives the buffers back
-    hook_.remove();
+    stream_.reset();  // gives the buffers back, by events that hook_ listens to
+    hook_.forget();
     pool_.clear();
     format_.reset();
     exclusive_ = false;
