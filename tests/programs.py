@@ -16,9 +16,12 @@ from results import Result, Results, Run, run_watched
 SKIPPED_STATUS = 77
 WATCHDOG_FACTOR = 4
 SHORTEST_WATCHDOG = 120
+LEAKS_OF_OTHERS = Path(__file__).resolve().parent / "support/leaks.supp"
 SANITIZER_ENVIRONMENT = {
-    "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",
-    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    # Tests know a sanitizer's complaint in what they start by the exit status.
+    "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=99",
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:exitcode=99",
+    "LSAN_OPTIONS": f"suppressions={LEAKS_OF_OTHERS}:print_suppressions=0:exitcode=99",
     # GStreamer's scanner is a program without the sanitizers: it cannot load such a plugin.
     "GST_REGISTRY_FORK": "no",
 }

@@ -34,6 +34,9 @@ using namespace std::chrono_literals;
 
 constexpr int kStartMs = 180'000;
 
+/** Of a sanitized program that a sanitizer has ended (tests/programs.py). */
+constexpr int kSanitizerStatus = 99;
+
 pid_t start(std::vector<std::string> words, const std::string& log) {
     std::vector<char*> arguments;
     for (std::string& word : words) {
@@ -148,7 +151,9 @@ SessionProcess::SessionProcess(const std::vector<std::string>& options,
 
 SessionProcess::~SessionProcess() {
     ::kill(pid_, SIGTERM);
-    ::waitpid(pid_, nullptr, 0);
+    int status = 0;
+    ::waitpid(pid_, &status, 0);
+    CHECK_FALSE((WIFEXITED(status) && WEXITSTATUS(status) == kSanitizerStatus));
     std::error_code ignored;
     std::filesystem::remove_all(directory_, ignored);
 }

@@ -5,26 +5,13 @@
 
 #include <cstring>
 #include <format>
+#include <ranges>
 
 #include "linux-dmabuf-v1-client-protocol.h"
 #include "requirement.hpp"
 #include "xdg-shell-client-protocol.h"
 
 namespace stepscope::testing {
-namespace {
-
-zwp_linux_buffer_params_v1* make_params(zwp_linux_dmabuf_v1* dmabuf, const ClaimedBuffer& claimed) {
-    zwp_linux_buffer_params_v1* params = zwp_linux_dmabuf_v1_create_params(dmabuf);
-    for (const ClaimedPlane& plane : claimed.planes) {
-        zwp_linux_buffer_params_v1_add(params, plane.fd, plane.index, plane.offset, plane.stride,
-                                       static_cast<uint32_t>(plane.modifier >> 32),
-                                       static_cast<uint32_t>(plane.modifier));
-    }
-    return params;
-}
-
-}  // namespace
-
 HostileClient::HostileClient(const std::string& socket)
     : display_(wl_display_connect(socket.c_str())) {
     REQUIRE(display_ != nullptr);
@@ -34,8 +21,8 @@ HostileClient::HostileClient(const std::string& socket)
                 auto& self = *static_cast<HostileClient*>(data);
                 auto bind = [&](auto*& target, const wl_interface& known, uint32_t version) {
                     if (std::strcmp(interface, known.name) == 0) {
-                        target = static_cast<std::remove_reference_t<decltype(target)>>(
-                            wl_registry_bind(registry, name, &known, version));
+                        target = self.own(static_cast<std::remove_reference_t<decltype(target)>>(
+                            wl_registry_bind(registry, name, &known, version)));
                     }
                 };
                 bind(self.compositor_, wl_compositor_interface, 4);
@@ -44,7 +31,7 @@ HostileClient::HostileClient(const std::string& socket)
             },
         .global_remove = [](void*, wl_registry*, uint32_t) {},
     };
-    wl_registry_add_listener(wl_display_get_registry(display_), &listener, this);
+    wl_registry_add_listener(own(wl_display_get_registry(display_)), &listener, this);
     wl_display_roundtrip(display_);
     REQUIRE(compositor_ != nullptr);
     REQUIRE(wm_base_ != nullptr);
@@ -53,19 +40,38 @@ HostileClient::HostileClient(const std::string& socket)
 }
 
 HostileClient::~HostileClient() {
+    for (const auto& proxy : proxies_ | std::views::reverse) {
+        wl_proxy_destroy(proxy);
+    }
     wl_display_disconnect(display_);
 }
 
+template <typename T>
+T* HostileClient::own(T* proxy) {
+    proxies_.push_back(reinterpret_cast<wl_proxy*>(proxy));
+    return proxy;
+}
+
+zwp_linux_buffer_params_v1* HostileClient::make_params(const ClaimedBuffer& claimed) {
+    zwp_linux_buffer_params_v1* params = own(zwp_linux_dmabuf_v1_create_params(dmabuf_));
+    for (const ClaimedPlane& plane : claimed.planes) {
+        zwp_linux_buffer_params_v1_add(params, plane.fd, plane.index, plane.offset, plane.stride,
+                                       static_cast<uint32_t>(plane.modifier >> 32),
+                                       static_cast<uint32_t>(plane.modifier));
+    }
+    return params;
+}
+
 void HostileClient::map_window() {
-    surface_ = wl_compositor_create_surface(compositor_);
-    xdg_surface* shell = xdg_wm_base_get_xdg_surface(wm_base_, surface_);
+    surface_ = own(wl_compositor_create_surface(compositor_));
+    xdg_surface* shell = own(xdg_wm_base_get_xdg_surface(wm_base_, surface_));
     static const xdg_surface_listener listener{
         .configure = [](void* data, xdg_surface* surface, uint32_t serial) {
             xdg_surface_ack_configure(surface, serial);
             static_cast<HostileClient*>(data)->configured_ = true;
         }};
     xdg_surface_add_listener(shell, &listener, this);
-    xdg_toplevel_set_fullscreen(xdg_surface_get_toplevel(shell), nullptr);
+    xdg_toplevel_set_fullscreen(own(xdg_surface_get_toplevel(shell)), nullptr);
     wl_surface_commit(surface_);
     while (!configured_) {
         REQUIRE(wl_display_roundtrip(display_) >= 0);
@@ -73,11 +79,11 @@ void HostileClient::map_window() {
 }
 
 void HostileClient::show(const ClaimedBuffer& claimed) {
-    zwp_linux_buffer_params_v1* params = make_params(dmabuf_, claimed);
+    zwp_linux_buffer_params_v1* params = make_params(claimed);
     width_ = claimed.width;
     height_ = claimed.height;
-    buffer_ = zwp_linux_buffer_params_v1_create_immed(params, width_, height_, claimed.format,
-                                                      claimed.flags);
+    buffer_ = own(zwp_linux_buffer_params_v1_create_immed(params, width_, height_, claimed.format,
+                                                          claimed.flags));
     show_again();
 }
 
@@ -85,11 +91,10 @@ void HostileClient::show_again() {
     wl_surface_attach(surface_, buffer_, 0, 0);
     wl_surface_damage_buffer(surface_, 0, 0, width_, height_);
     wl_surface_commit(surface_);
-    wl_display_flush(display_);
 }
 
 bool HostileClient::is_refused(const ClaimedBuffer& claimed) {
-    zwp_linux_buffer_params_v1* params = make_params(dmabuf_, claimed);
+    zwp_linux_buffer_params_v1* params = make_params(claimed);
     bool refused = false;
     static const zwp_linux_buffer_params_v1_listener listener{
         .created = [](void*, zwp_linux_buffer_params_v1*, wl_buffer*) {},
@@ -99,7 +104,6 @@ bool HostileClient::is_refused(const ClaimedBuffer& claimed) {
     zwp_linux_buffer_params_v1_create(params, claimed.width, claimed.height, claimed.format,
                                       claimed.flags);
     wl_display_roundtrip(display_);
-    zwp_linux_buffer_params_v1_destroy(params);
     return refused;
 }
 

@@ -8,9 +8,11 @@
 struct wl_buffer;
 struct wl_compositor;
 struct wl_display;
+struct wl_proxy;
 struct wl_surface;
 struct xdg_surface;
 struct xdg_wm_base;
+struct zwp_linux_buffer_params_v1;
 struct zwp_linux_dmabuf_v1;
 
 namespace stepscope::testing {
@@ -42,7 +44,8 @@ public:
     HostileClient& operator=(const HostileClient&) = delete;
     ~HostileClient();
 
-    /** Makes the buffer with create_immed and shows it. */
+    /** Makes the buffer with create_immed and shows it. It is sent with what asks for an answer:
+     * who writes to a connection that was ended meanwhile may not get to read why. */
     void show(const ClaimedBuffer& claimed);
     /** Shows the last buffer again. */
     void show_again();
@@ -53,14 +56,18 @@ public:
 
 private:
     void map_window();
+    template <typename T>
+    T* own(T* proxy);
+    zwp_linux_buffer_params_v1* make_params(const ClaimedBuffer& claimed);
 
-    // Proxies end with the connection.
     wl_display* display_ = nullptr;
     wl_compositor* compositor_ = nullptr;
     xdg_wm_base* wm_base_ = nullptr;
     zwp_linux_dmabuf_v1* dmabuf_ = nullptr;
     wl_surface* surface_ = nullptr;
     wl_buffer* buffer_ = nullptr;
+    /** All of them, whoever uses them: a connection that ends does not free them. */
+    std::vector<wl_proxy*> proxies_;
     bool configured_ = false;
     int width_ = 0;
     int height_ = 0;
