@@ -454,12 +454,35 @@ ClockController::Asleep ClockController::check_threads() {
             task = {open_task(pid, slot.tid, "stat"), open_task(pid, slot.tid, "syscall"), pid,
                     slot.tid, slot.generation};
         }
+        // The one that costs less comes first.
+        if (!is_off_cpu(task.syscall.get())) {
+            return Asleep::no;
+        }
         const char letter = task_state(task.stat.get());
-        if (!is_gone(letter) && (letter != 'S' || !is_off_cpu(task.syscall.get()))) {
+        if (letter != 'S' && !is_gone(letter)) {
             return Asleep::no;
         }
     }
     return Asleep::yes;
+}
+
+/**
+ * The kernel wakes a thread within the call that makes its descriptor ready, its futex change or
+ * its child end: a thread that sleeps now has not been woken by anything yet. The one that asked
+ * may still be on its way to sleep: that takes a few microseconds.
+ */
+bool ClockController::wait_until_asleep() {
+    constexpr uint32_t kYields = 20;
+    bool asleep = check_threads() == Asleep::yes;
+    for (uint32_t i = 0; !asleep && i < kYields; ++i) {
+        ::sched_yield();
+        asleep = check_threads() == Asleep::yes;
+    }
+    if (!asleep) {
+        // It runs, or waits for a processor. Look again, less and less often up to 1 ms.
+        arm_retry(std::min<uint64_t>(1'000'000, 20'000u << std::min(retries_++, 6u)));
+    }
+    return asleep;
 }
 
 void ClockController::confirm() {
@@ -470,29 +493,16 @@ void ClockController::confirm() {
     if (!quiet) {
         return;  // whoever became running asks again when it waits
     }
-    // The kernel wakes a thread within the call that makes its descriptor ready, its futex
-    // change or its child end: a thread that sleeps now has not been woken by anything yet. The one
-    // that asked may still be on its way to sleep: that takes a few microseconds.
-    constexpr uint32_t kYields = 20;
-    bool asleep = check_threads() == Asleep::yes;
-    for (uint32_t i = 0; !asleep && i < kYields; ++i) {
-        ::sched_yield();
-        asleep = check_threads() == Asleep::yes;
-    }
-    if (!asleep) {
-        // It runs, or waits for a processor. Look again, less and less often up to 1 ms.
-        arm_retry(std::min<uint64_t>(1'000'000, 20'000u << std::min(retries_++, 6u)));
+    // Who has run since has made itself count: that changes `wakeups`, which is compared below. Who
+    // was woken and has not run yet is found by the look that follows the question.
+    if (careful_ && !wait_until_asleep()) {
         return;
     }
-    if (callbacks_.on_quiescent) {
-        if (!callbacks_.on_quiescent()) {
-            return;
-        }
-        // What the callback did (flush a reply) may have woken somebody.
-        if (check_threads() == Asleep::no) {
-            arm_retry(20'000);
-            return;
-        }
+    if (callbacks_.on_quiescent && !callbacks_.on_quiescent()) {
+        return;
+    }
+    if (!wait_until_asleep()) {
+        return;
     }
     retries_ = 0;
     lock();
@@ -543,6 +553,13 @@ bool ClockController::asleep() {
     const bool still = page_->runnable == 0 && page_->wakeups == quiescence;
     unlock();
     return still;
+}
+
+uint64_t ClockController::quiescence() {
+    lock();
+    const uint64_t wakeups = page_->wakeups;
+    unlock();
+    return wakeups;
 }
 
 uint64_t ClockController::now_ns() const {

@@ -60,8 +60,9 @@ public:
         std::function<void(const StepResult&)> on_step_done;
         /**
          * Everything in the game waits, some of it for outside events. True: none is on its way
-         * (every request read and answered, every reply flushed and received), time may move.
-         * False: call recheck() once that is so. Missing: always true.
+         * (every request read and answered, every reply sent), time may move. False: call
+         * recheck() once that is so. Missing: always true. A thread may have been woken meanwhile,
+         * and be about to run: see set_careful().
          */
         std::function<bool()> on_quiescent;
         /** What begin_settling() waited for has come. */
@@ -83,6 +84,9 @@ public:
     ~ClockController();
 
     void set_callbacks(Callbacks callbacks) { callbacks_ = std::move(callbacks); }
+    /** on_quiescent is only called when, besides, no thread was woken: it wants to send something
+     * to somebody who has its turn. Costs another look into /proc. */
+    void set_careful(bool careful) { careful_ = careful; }
 
     /**
      * What the game's environment needs, as NAME=value: the page, and the library in LD_PRELOAD
@@ -117,6 +121,8 @@ public:
     /** Nothing of the game runs, nor was woken and is about to. It costs a look into /proc for each
      * thread that waits for something outside. */
     bool asleep();
+    /** Changes whenever a thread of the game begins to run. */
+    uint64_t quiescence();
 
     /**
      * Between steps: a display server, which is never held, got something to do. on_settled is
@@ -173,6 +179,7 @@ private:
     void process_gone(uint32_t index, int pidfd, pid_t pid);
     void confirm();
     Asleep check_threads();
+    bool wait_until_asleep();
     void arm_retry(uint64_t delay_ns);
     void finish(StepStatus status, std::string message);
 
@@ -187,6 +194,7 @@ private:
     std::map<uint32_t, TaskFile> tasks_;   // by slot
     bool open_ = false;
     bool settling_ = false;
+    bool careful_ = false;
     bool had_process_ = false;
     pid_t first_pid_ = 0;
     bool first_ended_ = false;

@@ -100,6 +100,7 @@ void LockStep::begin(int64_t length_ns, uint32_t timeout_ms, Done done) {
                                 ? kTurnPatienceMs
                                 : static_cast<int>(std::min<uint32_t>(timeout_ms, kTurnPatienceMs));
     patient_until_ns_ = monotonic_ns() + int64_t{patience_ms} * 1'000'000;
+    controller_.set_careful(output_.has_display_server());
     if (output_.has_display_server()) {
         // What it was sent since the last step, input for one, is sent now and has its effect
         // first.
@@ -241,6 +242,10 @@ void LockStep::forget_answer() {
 bool LockStep::quiet() {
     if (advancing_) {
         return true;
+    }
+    const uint64_t quiescence = controller_.quiescence();
+    if (std::exchange(quiescence_, quiescence) != quiescence) {
+        quiet_rounds_ = 0;  // somebody ran, and may have sent something that was read since
     }
     bool pending = !looped_ || (busy_ && busy_());
     wl_display_flush_clients(display_);

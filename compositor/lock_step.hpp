@@ -158,7 +158,8 @@ private:
     bool looped_ = false;
     bool drained_ = false;  // while everything that was sent has been read
     int quiet_rounds_ = 0;
-    int64_t ahead_ns_ = 0;  // time that was advanced outside steps
+    uint64_t quiescence_ = 0;  // that they are about
+    int64_t ahead_ns_ = 0;     // time that was advanced outside steps
     std::optional<ClockController::StepResult> deferred_;
     std::optional<int64_t> starting_ns_;  // of the step, while the X server takes its input
     std::optional<Drawn> settling_;       // while the X server draws the step's picture
