@@ -35,6 +35,7 @@ struct FenceOptions {
     MemorySource memory = MemorySource::udmabuf;
     bool explicit_sync = false;
     bool feedback = false;
+    bool resizable = false;
     double rate = 60;
     unsigned late_ms = 0;
     uint64_t frames = 0;  // 0: no end
@@ -60,18 +61,25 @@ struct Drawing {
 class FenceGame {
 public:
     FenceGame(const FenceOptions& options, FenceDevices devices, Report report)
-        : options_(options), devices_(std::move(devices)), report_(std::move(report)) {}
+        : options_(options),
+          devices_(std::move(devices)),
+          report_(std::move(report)),
+          width_(options.width),
+          height_(options.height) {}
     Result<void> run();
 
 private:
     Result<void> connect();
     Result<void> make_buffers();
     Result<void> follow_feedback();
+    Result<void> follow_size();
+    Result<void> replace_buffers();
     void report_feedback();
     Result<void> show();
     Result<void> draw_due();
     Result<void> wait();
     void check_releases();
+    void check_old();
     FenceBuffer* find_free();
 
     static const wl_registry_listener kRegistry;
@@ -90,12 +98,16 @@ private:
     wp_linux_drm_syncobj_manager_v1* syncobj_ = nullptr;
     wl_surface* surface_ = nullptr;
     wp_linux_drm_syncobj_surface_v1* sync_surface_ = nullptr;
+    int width_;
+    int height_;
+    int wanted_width_ = 0;  // by the compositor; 0: whatever
+    int wanted_height_ = 0;
     bool configured_ = false;
     bool closed_ = false;
     std::unique_ptr<DmabufFeedback> feedback_;
     uint32_t format_ = DRM_FORMAT_XRGB8888;
     std::vector<std::unique_ptr<FenceBuffer>> buffers_;
-    /** Of another format; they live on, since the compositor may have them. */
+    /** Of another format or size; they live on until the compositor gives them back. */
     std::vector<std::unique_ptr<FenceBuffer>> old_buffers_;
     std::vector<Drawing> drawings_;  // in the order of their time
     Clock::time_point next_frame_;
@@ -130,7 +142,11 @@ const xdg_surface_listener FenceGame::kXdgSurface{
     }};
 
 const xdg_toplevel_listener FenceGame::kToplevel{
-    .configure = [](void*, xdg_toplevel*, int32_t, int32_t, wl_array*) {},
+    .configure =
+        [](void* data, xdg_toplevel*, int32_t width, int32_t height, wl_array*) {
+            static_cast<FenceGame*>(data)->wanted_width_ = width;
+            static_cast<FenceGame*>(data)->wanted_height_ = height;
+        },
     .close = [](void* data, xdg_toplevel*) { static_cast<FenceGame*>(data)->closed_ = true; },
     .configure_bounds = [](void*, xdg_toplevel*, int32_t, int32_t) {},
     .wm_capabilities = [](void*, xdg_toplevel*, wl_array*) {},
@@ -172,11 +188,10 @@ Result<void> FenceGame::connect() {
 }
 
 Result<void> FenceGame::make_buffers() {
-    const auto stride = (static_cast<size_t>(options_.width) * 4 + 255) / 256 * 256;
+    const auto stride = (static_cast<size_t>(width_) * 4 + 255) / 256 * 256;
     nlohmann::json inodes = nlohmann::json::array();
     for (unsigned i = 0; i < options_.buffers; ++i) {
-        auto memory =
-            allocate_picture(options_.memory, stride * static_cast<size_t>(options_.height));
+        auto memory = allocate_picture(options_.memory, stride * static_cast<size_t>(height_));
         if (!memory) {
             return std::unexpected(memory.error());
         }
@@ -184,8 +199,8 @@ Result<void> FenceGame::make_buffers() {
         if (!mapping) {
             return std::unexpected(mapping.error());
         }
-        buffers_.push_back(std::make_unique<FenceBuffer>(
-            devices_, std::move(*memory), std::move(*mapping), options_.width, options_.height));
+        buffers_.push_back(std::make_unique<FenceBuffer>(devices_, std::move(*memory),
+                                                         std::move(*mapping), width_, height_));
         if (auto made = buffers_.back()->create(
                 dmabuf_, options_.explicit_sync ? syncobj_ : nullptr, format_);
             !made) {
@@ -225,10 +240,24 @@ Result<void> FenceGame::follow_feedback() {
         return {};
     }
     format_ = *format;
+    return replace_buffers();
+}
+
+Result<void> FenceGame::replace_buffers() {
     old_buffers_.insert(old_buffers_.end(), std::make_move_iterator(buffers_.begin()),
                         std::make_move_iterator(buffers_.end()));
     buffers_.clear();
     return make_buffers();
+}
+
+Result<void> FenceGame::follow_size() {
+    if (!options_.resizable || wanted_width_ <= 0 || wanted_height_ <= 0 ||
+        (wanted_width_ == width_ && wanted_height_ == height_)) {
+        return {};
+    }
+    width_ = wanted_width_;
+    height_ = wanted_height_;
+    return replace_buffers();
 }
 
 // In turn, so that the compositor learns how many there are.
@@ -254,7 +283,7 @@ Result<void> FenceGame::show() {
         return begun;
     }
     wl_surface_attach(surface_, buffer->proxy(), 0, 0);
-    wl_surface_damage_buffer(surface_, 0, 0, options_.width, options_.height);
+    wl_surface_damage_buffer(surface_, 0, 0, width_, height_);
     wl_surface_commit(surface_);
     ++shown_;
     const auto now = Clock::now();
@@ -291,6 +320,18 @@ void FenceGame::check_releases() {
     }
 }
 
+void FenceGame::check_old() {
+    std::erase_if(old_buffers_, [&](const auto& buffer) {
+        if (options_.explicit_sync) {
+            buffer->check_release();
+        }
+        if (buffer->free()) {
+            report_.write("given back", {{"inode", buffer->inode()}});
+        }
+        return buffer->free();
+    });
+}
+
 Result<void> FenceGame::wait() {
     while (wl_display_prepare_read(display_) != 0) {
         wl_display_dispatch_pending(display_);
@@ -320,6 +361,7 @@ Result<void> FenceGame::wait() {
     if (options_.explicit_sync) {
         check_releases();
     }
+    check_old();
     return {};
 }
 
@@ -332,8 +374,8 @@ Result<void> FenceGame::run() {
     }
     next_frame_ = Clock::now();
     while (!closed_ && (options_.frames == 0 || shown_ < options_.frames || !drawings_.empty())) {
-        for (auto step : {&FenceGame::draw_due, &FenceGame::follow_feedback, &FenceGame::show,
-                          &FenceGame::wait}) {
+        for (auto step : {&FenceGame::draw_due, &FenceGame::follow_feedback,
+                          &FenceGame::follow_size, &FenceGame::show, &FenceGame::wait}) {
             if (auto done = (this->*step)(); !done) {
                 return done;
             }
@@ -355,6 +397,7 @@ int run_fence_game(int argc, char** argv) {
     app.add_flag("--explicit-sync", options.explicit_sync, "linux-drm-syncobj-v1");
     app.add_flag("--feedback", options.feedback,
                  "Allocate what the compositor's linux-dmabuf feedback prefers");
+    app.add_flag("--resizable", options.resizable, "Take the size that the compositor asks for");
     app.add_option("--rate", options.rate, "Frames per second; 0: as fast as buffers come back");
     app.add_option("--late", options.late_ms, "Milliseconds from showing a frame to drawing it");
     app.add_option("--frames", options.frames, "End after so many frames");

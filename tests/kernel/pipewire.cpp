@@ -2,25 +2,17 @@
 // DMA-BUFs, fences and timelines from a game through a PipeWire daemon to consumers, and back. The
 // game shows its pictures before it has drawn them and spoils each buffer as soon as it gets it
 // back.
-#include <signal.h>
 #include <spa/buffer/meta.h>
-#include <spawn.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <array>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <thread>
 
 #include "base/dmabuf.hpp"
 #include "base/timeline.hpp"
 #include "base/udmabuf.hpp"
 #include "capture_session.hpp"
+#include "pipewire_daemon.hpp"
 #include "requirement.hpp"
 #include "tests/support/drm_devices.hpp"
 #include "tests/support/pipewire_consumer.hpp"
@@ -36,62 +28,11 @@ constexpr uint64_t kTiled = (uint64_t{1} << 56) | 1;  // somebody's, not ours
 constexpr uint32_t kScaledWidth = 160;
 constexpr uint32_t kScaledHeight = 120;
 
-// No hardware, no D-Bus, no session manager.
-constexpr const char* kConfiguration = R"(
-context.properties = { core.daemon = true core.name = pipewire-0 support.dbus = false }
-context.spa-libs = { support.* = support/libspa-support }
-context.modules = [
-    { name = libpipewire-module-protocol-native }
-    { name = libpipewire-module-metadata }
-    { name = libpipewire-module-client-node }
-    { name = libpipewire-module-access }
-    { name = libpipewire-module-adapter }
-    { name = libpipewire-module-link-factory }
-]
-)";
-
 int64_t monotonic_ns() {
     timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC, &now);
     return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
-
-/** A daemon in a runtime directory of its own, which the rest of the test uses, too. */
-class Daemon {
-public:
-    Daemon() {
-        std::string pattern = "/tmp/stepscope-pipewire-XXXXXX";
-        REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-        directory_ = pattern;
-        ::setenv("XDG_RUNTIME_DIR", directory_.c_str(), 1);
-        std::string configuration = directory_ + "/test.conf";
-        std::ofstream(configuration) << kConfiguration;
-        std::string program = "pipewire";
-        std::string option = "-c";
-        const std::array<char*, 4> words{program.data(), option.data(), configuration.data(),
-                                         nullptr};
-        if (::posix_spawnp(&pid_, "pipewire", nullptr, nullptr, words.data(), environ) != 0) {
-            missing("PipeWire is not installed");
-        }
-        const auto deadline = std::chrono::steady_clock::now() + 60s;
-        while (!std::filesystem::exists(directory_ + "/pipewire-0")) {
-            REQUIRE(std::chrono::steady_clock::now() < deadline);
-            std::this_thread::sleep_for(20ms);
-        }
-    }
-    Daemon(const Daemon&) = delete;
-    Daemon& operator=(const Daemon&) = delete;
-    ~Daemon() {
-        ::kill(pid_, SIGTERM);
-        ::waitpid(pid_, nullptr, 0);
-        std::error_code ignored;
-        std::filesystem::remove_all(directory_, ignored);
-    }
-
-private:
-    std::string directory_;
-    pid_t pid_ = -1;
-};
 
 ino_t inode_of(int fd) {
     struct stat status{};
@@ -318,7 +259,7 @@ void check_everything(const std::vector<std::string>& game) {
     std::vector<std::string> options{"--buffers", "6", "--rate", "20", "--late", "30"};
     options.insert(options.end(), game.begin(), game.end());
     const UniqueFd device = timeline_device();
-    const Daemon daemon;
+    const PipewireDaemon daemon;
     const CaptureSession session(options, {"--pipewire", "--audio", "off"});
     check_identity(session);
     check_acquire(session, device.get());

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <map>
 #include <string_view>
+#include <utility>
 
 namespace stepscope::testing {
 namespace {
@@ -288,6 +289,18 @@ pw_buffer* PipewireConsumer::next() {
 void PipewireConsumer::give_back(pw_buffer* buffer) {
     pw_stream_queue_buffer(impl_->stream, buffer);
 }
+
+struct PipewireLink::Impl {
+    Connection connection;
+};
+
+PipewireLink::PipewireLink(const std::string& from, const std::string& to)
+    : impl_(std::make_unique<Impl>()), made_(impl_->connection.link_nodes(from, to)) {
+    bool sent = !made_;
+    impl_->connection.run([&] { return std::exchange(sent, true); });
+}
+
+PipewireLink::~PipewireLink() = default;
 
 spa_meta_header* header_of(const pw_buffer* buffer) {
     return meta_of<spa_meta_header>(buffer, SPA_META_Header);

@@ -71,6 +71,24 @@ private:
     std::unique_ptr<Impl> impl_;
 };
 
+/** Links the ports of two nodes once both have some: no session manager is needed. */
+class PipewireLink {
+public:
+    PipewireLink(const std::string& from, const std::string& to);
+    PipewireLink(const PipewireLink&) = delete;
+    PipewireLink& operator=(const PipewireLink&) = delete;
+    ~PipewireLink();
+
+    /** False if a node did not come within a minute. */
+    bool made() const { return made_; }
+
+private:
+    struct Impl;
+
+    std::unique_ptr<Impl> impl_;
+    bool made_;
+};
+
 spa_meta_header* header_of(const pw_buffer* buffer);
 /** Null where no timelines were agreed on. */
 spa_meta_sync_timeline* sync_points_of(const pw_buffer* buffer);
