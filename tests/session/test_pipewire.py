@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Sessions as PipeWire nodes: what stock consumers get, and what bad ones can't break."""
 
+from __future__ import annotations
+
+import bisect
 import os
 import shutil
 import signal
@@ -91,14 +94,54 @@ def test_every_picture_with_its_time(runtime, game):
         assert statistics.median(abs(each - offset) for each in apart) < 1_000_000, apart
 
 
+class Commits:
+    """Times of a session's commits, by the compositor's own capture of it."""
+
+    def __init__(self, session: Session):
+        self.times: list[int] = []
+        self.pipeline = Pipeline(f"wlscreencopysrc name=source session={session.name} "
+                                 "! fakesink name=sink sync=false signal-handoffs=true")
+        self.pipeline.sink.connect("handoff", lambda _, buffer, __: self.times.append(
+            buffer.get_reference_timestamp_meta(None).timestamp))
+
+    def __enter__(self) -> Commits:
+        self.pipeline.play()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.dropped = self.pipeline.stats()["dropped"]
+        self.pipeline.stop()
+
+    def nearest(self, time: int) -> int:
+        """Place of the commit that is nearest to a time."""
+        at = bisect.bisect(self.times, time)
+        return min((k for k in (at - 1, at) if 0 <= k < len(self.times)),
+                   key=lambda k: abs(self.times[k] - time))
+
+    def match(self, pts: list[int]) -> list[int]:
+        """A place for each of the times, which count from another beginning: the one that agrees
+        with most of the commits."""
+        def apart(begin: int) -> list[int]:
+            return [abs(self.times[self.nearest(time + begin)] - time - begin) for time in pts]
+
+        middle = pts[len(pts) // 2]
+        begin = min((time - middle for time in self.times),
+                    key=lambda begin: statistics.median(apart(begin)))
+        return [self.nearest(time + begin) if away < Gst.MSECOND else -1
+                for time, away in zip(pts, apart(begin))]
+
+
 def test_doom(runtime):
-    """An ordinary game, at its own rate: each buffer has a time, and none comes twice."""
+    """An ordinary game, at its own rate: each buffer has the time of a commit, none comes twice, and
+    of what a busy machine loses the numbers tell."""
     require("chocolate-doom")
     command = ("chocolate-doom", "-iwad", "/usr/share/games/doom/freedoom1.wad", "-window",
                "-warp", "1", "1")
     with Daemon() as daemon, Session(*command, options=("--pipewire", "-r", "0")) as session:
         offered(session, daemon)
-        with Pipeline(source(session)) as pipeline:
+        with Commits(session) as commits, Pipeline(source(session)) as pipeline:
+            # The first one may be of a commit that came before this capture did.
+            pipeline.pull()
             frames = []
             while len(frames) < 2 or frames[-1][0] - frames[0][0] < DOOM_SECONDS * Gst.SECOND:
                 buffer = pipeline.pull().buffer
@@ -108,7 +151,14 @@ def test_doom(runtime):
     steps = [(pts - before, number - last) for (before, last), (pts, number) in pairwise(frames)]
     assert all(time > 0 and count > 0 for time, count in steps), steps
     lost = sum(count - 1 for _, count in steps)
-    print(f"{len(frames)} frames in {(frames[-1][0] - frames[0][0]) / 1e9:.2f} s, {lost} lost")
+    places = commits.match([pts for pts, _ in frames])
+    known = [place for place in places if place >= 0]
+    print(f"{len(frames)} frames in {(frames[-1][0] - frames[0][0]) / 1e9:.2f} s, {lost} lost; "
+          f"{len(known)} within 1 ms of the {known[-1] - known[0] + 1} commits that the other "
+          f"capture saw")
+    assert len(places) - len(known) <= commits.dropped
+    assert all(after > before for before, after in pairwise(known)), "one commit came twice"
+    assert known[-1] - known[0] + 1 - len(known) <= lost, "commits are lost without a word"
 
 
 def test_the_games_own_memory_arrives(runtime, game):
