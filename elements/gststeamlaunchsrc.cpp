@@ -36,6 +36,7 @@
 #include "gstwlscreencopysrc.h"
 #include "launch_pads.hpp"
 #include "launch_sources.hpp"
+#include "launch_stream.hpp"
 #include "launch_tags.hpp"
 #include "screencopy_properties.hpp"
 #include "steam_launch_properties.hpp"
@@ -53,17 +54,12 @@ struct GstSteamLaunchSrcPrivate {
     std::mutex mutex;  // guards what is below; never held while posting, pushing or waiting
     LaunchProperties properties;
     std::string uri;
-    bool session_over = false;      // the inner source said so
-    GstPtr<GstMessage> kept_error;  // of the inner source, until it is known why
-    GstPtr<GstTagList> tags;        // to be sent with the next buffer
-    GstClockTimeDiff offset = 0;    // of this attempt's times, in lock-step
-    GstClockTime stream_end = 0;    // the end of the last buffer, without the offset
-    bool frame_seen = false;
 
     GstPad* pad = nullptr;        // "video", a ghost pad, the bin's
     GstPad* sound = nullptr;      // "audio", likewise; may be null
     GstElement* video = nullptr;  // wlscreencopysrc, the sources'
     std::unique_ptr<LaunchSources> sources;
+    std::unique_ptr<LaunchStream> stream;
     std::unique_ptr<TitleLauncher> launcher;
 };
 
@@ -88,11 +84,16 @@ GST_ELEMENT_REGISTER_DEFINE_WITH_CODE(steamlaunchsrc, "steamlaunchsrc", GST_RANK
 
 #define parent_class gst_steam_launch_src_parent_class
 
-static bool is_live(GstSteamLaunchSrc* self) {
+static CaptureMode mode_of(GstSteamLaunchSrc* self) {
     gint mode = 0;
+    g_object_get(self->priv->video, "mode", &mode, nullptr);
+    return static_cast<CaptureMode>(mode);
+}
+
+static bool is_live(GstSteamLaunchSrc* self) {
     gboolean start_paused = FALSE;
-    g_object_get(self->priv->video, "mode", &mode, "start-paused", &start_paused, nullptr);
-    return static_cast<CaptureMode>(mode) == CaptureMode::live || start_paused;
+    g_object_get(self->priv->video, "start-paused", &start_paused, nullptr);
+    return mode_of(self) == CaptureMode::live || start_paused;
 }
 
 static GstPtr<GstPad> sound_pad(GstSteamLaunchSrc* self) {
@@ -101,33 +102,29 @@ static GstPtr<GstPad> sound_pad(GstSteamLaunchSrc* self) {
                                                        : nullptr);
 }
 
-static void end_stream(GstSteamLaunchSrc* self) {
-    push_eos(GST_ELEMENT(self), self->priv->pad);
+static void push_end_of_sound(GstSteamLaunchSrc* self) {
     if (GstPtr<GstPad> sound = sound_pad(self)) {
         push_eos(GST_ELEMENT(self), sound.get());
     }
+}
+
+static void end_stream(GstSteamLaunchSrc* self) {
+    push_eos(GST_ELEMENT(self), self->priv->pad);
+    push_end_of_sound(self);
 }
 
 // The launcher's hooks: on its thread.
 
 static void start_capture(GstSteamLaunchSrc* self, const std::string& session) {
     auto* priv = self->priv;
+    priv->stream->begin_attempt();
     CaptureBy capture = CaptureBy::pull;
     {
         std::lock_guard lock(priv->mutex);
-        priv->session_over = false;
-        priv->kept_error.reset();
-        priv->frame_seen = false;
-        priv->offset += static_cast<GstClockTimeDiff>(priv->stream_end);
-        priv->stream_end = 0;
         capture = priv->properties.capture;
-        if (!is_live(self)) {
-            GstPtr<GstPad> inner(gst_element_get_static_pad(priv->video, "src"));
-            gst_pad_set_offset(inner.get(), priv->offset);
-        }
     }
     if (!priv->launcher->stopping()) {
-        priv->sources->start(session, capture);
+        priv->sources->start(session, capture, is_live(self) ? 0 : priv->stream->offset());
     }
 }
 
@@ -138,13 +135,9 @@ static void fail_launch(GstSteamLaunchSrc* self, const Error& error, const std::
 }
 
 static void fail_capture(GstSteamLaunchSrc* self) {
-    GstPtr<GstMessage> message;
-    {
-        std::lock_guard lock(self->priv->mutex);
-        message = std::move(self->priv->kept_error);
-    }
+    GstPtr<GstMessage> message = self->priv->stream->take_error();
     if (message && !self->priv->launcher->stopping()) {
-        if (GST_MESSAGE_SRC(message.get()) == GST_OBJECT(self->priv->video)) {
+        if (self->priv->sources->speaks_for_itself(message.get())) {
             gst_element_post_message(GST_ELEMENT(self), message.release());
         } else {
             post_error(GST_ELEMENT(self), LaunchSources::explain(message.get()));
@@ -160,8 +153,7 @@ static LauncherHooks launcher_hooks(GstSteamLaunchSrc* self) {
                                  gst_message_new_element(GST_OBJECT(self), structure.release()));
     };
     hooks.attempt.planned = [self](const LaunchPlan& plan) {
-        std::lock_guard lock(self->priv->mutex);
-        self->priv->tags = make_launch_tags(plan);
+        self->priv->stream->set_tags(make_launch_tags(plan));
     };
     hooks.attempt.start_capture = [self](const std::string& session) {
         start_capture(self, session);
@@ -178,68 +170,13 @@ static LauncherHooks launcher_hooks(GstSteamLaunchSrc* self) {
     return hooks;
 }
 
-// What the inner source sends: on its streaming thread.
-
-static GstPadProbeReturn handle_buffer(GstSteamLaunchSrc* self, GstPad* pad, GstBuffer* buffer) {
-    auto* priv = self->priv;
-    GstPtr<GstTagList> tags;
-    bool first = false;
-    {
-        std::lock_guard lock(priv->mutex);
-        tags = std::move(priv->tags);
-        first = !std::exchange(priv->frame_seen, true);
-        if (GST_BUFFER_PTS_IS_VALID(buffer) && GST_BUFFER_DURATION_IS_VALID(buffer)) {
-            priv->stream_end = GST_BUFFER_PTS(buffer) + GST_BUFFER_DURATION(buffer);
-        }
-    }
-    if (tags) {
-        gst_pad_push_event(pad, gst_event_new_tag(tags.release()));
-    }
-    if (first) {
-        priv->launcher->notify_first_frame();
-    }
-    return GST_PAD_PROBE_OK;
-}
-
-static GstPadProbeReturn handle_inner_data(GstPad* pad, GstPadProbeInfo* info, gpointer data) {
-    // Called for each buffer and event of the inner source.
-    auto* self = GST_STEAM_LAUNCH_SRC(data);
-    auto* priv = self->priv;
-    if ((GST_PAD_PROBE_INFO_TYPE(info) & GST_PAD_PROBE_TYPE_BUFFER) != 0) {
-        return handle_buffer(self, pad, GST_PAD_PROBE_INFO_BUFFER(info));
-    }
-    if (GST_EVENT_TYPE(GST_PAD_PROBE_INFO_EVENT(info)) != GST_EVENT_EOS) {
-        return GST_PAD_PROBE_OK;
-    }
-    bool by_itself = false;  // num-buffers, or the application's
-    {
-        std::lock_guard lock(priv->mutex);
-        // PipeWire's source has no other word for a node that went away.
-        gint wanted = -1;
-        g_object_get(priv->video, "num-buffers", &wanted, nullptr);
-        const bool gone = priv->properties.capture == CaptureBy::push && wanted < 0;
-        by_itself = !priv->session_over && !priv->kept_error && !gone;
-    }
-    if (by_itself) {
-        priv->sources->end_sound();
-        return GST_PAD_PROBE_OK;
-    }
-    // Whether it is the end of the stream depends on on-exit.
-    priv->launcher->notify_capture_over();
-    return GST_PAD_PROBE_DROP;
-}
-
-/** Watches what leaves a source of pictures, once. */
-static void follow(GstSteamLaunchSrc* self, GstPad* pad) {
-    static const GQuark kFollowed = g_quark_from_static_string("stepscope-followed");
-    if (g_object_get_qdata(G_OBJECT(pad), kFollowed) != nullptr) {
-        return;
-    }
-    g_object_set_qdata(G_OBJECT(pad), kFollowed, self);
-    gst_pad_add_probe(pad,
-                      static_cast<GstPadProbeType>(GST_PAD_PROBE_TYPE_BUFFER |
-                                                   GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM),
-                      handle_inner_data, self, nullptr);
+static LaunchStream::Hooks stream_hooks(GstSteamLaunchSrc* self) {
+    return {
+        .first_frame = [self] { self->priv->launcher->notify_first_frame(); },
+        .capture_over = [self] { self->priv->launcher->notify_capture_over(); },
+        .pictures_ended = [self](GstClockTime end) { self->priv->sources->end_sound(end); },
+        .sound_ended = [self] { push_end_of_sound(self); },
+    };
 }
 
 static void gst_steam_launch_src_handle_message(GstBin* bin, GstMessage* message) {
@@ -249,16 +186,12 @@ static void gst_steam_launch_src_handle_message(GstBin* bin, GstMessage* message
     if (GST_MESSAGE_SRC(message) != GST_OBJECT(self)) {
         if (GST_MESSAGE_TYPE(message) == GST_MESSAGE_ERROR) {
             // If the session has ended, that is what there is to say, and not here.
-            {
-                std::lock_guard lock(priv->mutex);
-                priv->kept_error.reset(message);
-            }
+            priv->stream->keep_error(message);
             priv->launcher->notify_capture_over();
             return;
         }
         if (gst_message_has_name(message, "stepscope-ended")) {
-            std::lock_guard lock(priv->mutex);
-            priv->session_over = true;
+            priv->stream->note_session_over();
         }
     }
     GST_BIN_CLASS(parent_class)->handle_message(bin, message);
@@ -273,6 +206,10 @@ static gboolean gst_steam_launch_src_send_event(GstElement* element, GstEvent* e
         self->priv->launcher->request_end_of_stream();
         return TRUE;
     }
+    // The sound of the last step is still to come.
+    if (GST_EVENT_TYPE(event) == GST_EVENT_EOS && self->priv->sources->sound_is_stepped()) {
+        return gst_element_send_event(self->priv->video, event);
+    }
     return GST_ELEMENT_CLASS(parent_class)->send_event(element, event);
 }
 
@@ -284,25 +221,35 @@ static Result<void> start_launcher(GstSteamLaunchSrc* self) {
         std::lock_guard lock(priv->mutex);
         settings = priv->properties.settings;
         capture = priv->properties.capture;
-        priv->offset = 0;
-        priv->stream_end = 0;
     }
-    gint mode = 0;
-    g_object_get(priv->video, "mode", &mode, nullptr);
-    settings.lockstep = static_cast<CaptureMode>(mode) == CaptureMode::lockstep;
+    settings.lockstep = mode_of(self) == CaptureMode::lockstep;
     settings.sound = priv->sources->has_sound();
-    settings.pipewire = capture == CaptureBy::push || settings.sound;
+    settings.pipewire = capture == CaptureBy::push || (settings.sound && !settings.lockstep);
     if (settings.lockstep && settings.pipewire) {
         return fail(Fault::usage,
-                    "mode=lockstep can be with capture=pull and without the audio pad only: "
-                    "PipeWire's time does not stand still");
+                    "mode=lockstep can be with capture=pull only: PipeWire's time does not stand "
+                    "still");
     }
     auto pad = priv->sources->video_pad(capture);
     if (!pad) {
         return std::unexpected(pad.error());
     }
-    follow(self, pad->get());
+    priv->stream->follow_pictures(pad->get());
     gst_ghost_pad_set_target(GST_GHOST_PAD(priv->pad), pad->get());
+    if (GstPtr<GstPad> sound = sound_pad(self)) {
+        auto inner = priv->sources->sound_pad(settings.lockstep);
+        if (!inner) {
+            return std::unexpected(inner.error());
+        }
+        if (settings.lockstep) {
+            priv->stream->follow_sound(inner->get());
+        }
+        gst_ghost_pad_set_target(GST_GHOST_PAD(sound.get()), inner->get());
+    }
+    gint buffers = -1;
+    g_object_get(priv->video, "num-buffers", &buffers, nullptr);
+    priv->stream->begin(capture == CaptureBy::push && buffers < 0,
+                        settings.sound && settings.lockstep);
     apply_peer_caps(priv->pad, settings);
     priv->launcher->start(settings);
     return {};
@@ -365,12 +312,12 @@ static GstPad* gst_steam_launch_src_request_new_pad(GstElement* element,
                    {Fault::usage, "the audio pad can be requested in NULL and READY only"});
         return nullptr;
     }
-    auto inner = priv->sources->add_sound();
-    if (!inner) {
-        post_error(element, inner.error());
+    if (auto wanted = priv->sources->request_sound(); !wanted) {
+        post_error(element, wanted.error());
         return nullptr;
     }
-    GstPad* pad = gst_ghost_pad_new_from_template("audio", inner->get(), pad_template);
+    // What it leads to depends on the mode.
+    GstPad* pad = gst_ghost_pad_new_no_target_from_template("audio", pad_template);
     gst_element_add_pad(element, pad);
     std::lock_guard lock(priv->mutex);
     priv->sound = pad;
@@ -496,9 +443,10 @@ static void gst_steam_launch_src_init(GstSteamLaunchSrc* self) {
     auto* priv = self->priv = new GstSteamLaunchSrcPrivate();
     priv->launcher = std::make_unique<TitleLauncher>(launcher_hooks(self));
     priv->sources = std::make_unique<LaunchSources>(GST_BIN(self));
+    priv->stream = std::make_unique<LaunchStream>(stream_hooks(self));
     priv->video = priv->sources->video();
     GstPtr<GstPad> inner(gst_element_get_static_pad(priv->video, "src"));
-    follow(self, inner.get());
+    priv->stream->follow_pictures(inner.get());
     GstPadTemplate* pad_template =
         gst_element_class_get_pad_template(GST_ELEMENT_GET_CLASS(self), "video");
     priv->pad = gst_ghost_pad_new_from_template("video", inner.get(), pad_template);

@@ -95,6 +95,9 @@ static void gst_step_sound_src_set_property(GObject* object, guint id, const GVa
         }
         case PROP_DURATION:
             priv->duration = g_value_get_uint64(value);
+            if (priv->sound) {
+                priv->sound->control().wake();
+            }
             break;
         default:
             G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, spec);
@@ -239,6 +242,14 @@ static GstBuffer* make_buffer(GstStepSoundSrc* self, const SoundClient& sound, u
     return buffer;
 }
 
+/** The first frame of the session that is none of the stream's. */
+static uint64_t end_of_stream(GstStepSoundSrc* self, const SoundClient& sound) {
+    std::lock_guard lock(self->priv->mutex);
+    const guint64 duration = self->priv->duration;
+    return duration != 0 ? sound.begin() + gst_util_uint64_scale(duration, sound.rate(), GST_SECOND)
+                         : UINT64_MAX;
+}
+
 /** The next samples, or what `result` says. Of the streaming thread. */
 static GstFlowReturn gst_step_sound_src_create(GstPushSrc* push, GstBuffer** result) {
     auto* self = GST_STEP_SOUND_SRC(push);
@@ -247,11 +258,7 @@ static GstFlowReturn gst_step_sound_src_create(GstPushSrc* push, GstBuffer** res
     if (!sound) {
         return GST_FLOW_FLUSHING;
     }
-    std::unique_lock lock(priv->mutex);
-    const uint64_t wanted = gst_util_uint64_scale(priv->duration, sound->rate(), GST_SECOND);
-    lock.unlock();
-    const uint64_t end = priv->duration != 0 ? sound->begin() + wanted : UINT64_MAX;
-    while (!sound->available() && priv->next < end) {
+    while (!sound->available() && priv->next < end_of_stream(self, *sound)) {
         if (priv->flushing) {
             return GST_FLOW_FLUSHING;
         }
@@ -266,6 +273,7 @@ static GstFlowReturn gst_step_sound_src_create(GstPushSrc* push, GstBuffer** res
             return GST_FLOW_ERROR;
         }
     }
+    const uint64_t end = end_of_stream(self, *sound);
     if (priv->next >= end) {
         return GST_FLOW_EOS;
     }
@@ -312,7 +320,9 @@ static void gst_step_sound_src_class_init(GstStepSoundSrcClass* klass) {
         g_param_spec_uint64("duration", "Duration",
                             "How much of the game's time to capture before the end of the stream "
                             "(nanoseconds, 0 = until the session ends)",
-                            0, G_MAXUINT64, 0, kReady));
+                            0, G_MAXUINT64, 0,
+                            static_cast<GParamFlags>(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS |
+                                                     GST_PARAM_MUTABLE_PLAYING)));
 
     GstPtr<GstCaps> caps(gst_caps_from_string(
         "audio/x-raw, format=S16LE, layout=interleaved, rate=48000, channels=2"));

@@ -2,7 +2,9 @@
 #include "launch_sources.hpp"
 
 #include <format>
+#include <utility>
 
+#include "gststepsoundsrc.h"
 #include "gstwlscreencopysrc.h"
 
 namespace stepscope {
@@ -19,6 +21,11 @@ std::string node_of(const std::string& session) {
 void set_target(GstElement* source, const std::string& node) {
     GstPtr<GstElement> inner(gst_bin_get_by_name(GST_BIN(source), "pipewire"));
     g_object_set(inner.get(), "target-object", node.c_str(), nullptr);
+}
+
+void set_offset(GstElement* source, GstClockTimeDiff offset) {
+    GstPtr<GstPad> pad(gst_element_get_static_pad(source, "src"));
+    gst_pad_set_offset(pad.get(), offset);
 }
 
 }  // namespace
@@ -67,22 +74,40 @@ Result<GstPtr<GstPad>> LaunchSources::video_pad(CaptureBy capture) {
     return GstPtr<GstPad>(gst_element_get_static_pad(pushed_, "src"));
 }
 
-Result<GstPtr<GstPad>> LaunchSources::add_sound() {
+Result<void> LaunchSources::request_sound() {
     std::lock_guard lock(mutex_);
-    if (sound_ != nullptr) {
+    if (std::exchange(sound_wanted_, true)) {
         return fail(Fault::busy, "there is one audio pad");
     }
-    // What is played to the session's sink, not what the sink would play.
-    auto made =
-        make_pipewire(kSound, "audio/x-raw", "stream-properties=props,stream.capture.sink=true");
-    if (!made) {
-        return fail(made.error().fault, "the audio pad: " + made.error().message);
+    return {};
+}
+
+Result<GstPtr<GstPad>> LaunchSources::sound_pad(bool lockstep) {
+    std::unique_lock lock(mutex_);
+    if (sound_ && sound_stepped_ != lockstep) {
+        lock.unlock();
+        drop_sound();
+        lock.lock();
     }
-    sound_.reset(GST_ELEMENT(gst_object_ref(*made)));
+    if (!sound_ && lockstep) {
+        sound_.reset(static_cast<GstElement*>(
+            gst_object_ref_sink(g_object_new(GST_TYPE_STEP_SOUND_SRC, "name", kSound, nullptr))));
+        gst_element_set_locked_state(sound_.get(), TRUE);
+        gst_bin_add(bin_, sound_.get());
+    } else if (!sound_) {
+        // What is played to the session's sink, not what the sink would play.
+        auto made = make_pipewire(kSound, "audio/x-raw",
+                                  "stream-properties=props,stream.capture.sink=true");
+        if (!made) {
+            return fail(made.error().fault, "the audio pad: " + made.error().message);
+        }
+        sound_.reset(GST_ELEMENT(gst_object_ref(*made)));
+    }
+    sound_stepped_ = lockstep;
     return GstPtr<GstPad>(gst_element_get_static_pad(sound_.get(), "src"));
 }
 
-void LaunchSources::remove_sound() {
+void LaunchSources::drop_sound() {
     GstPtr<GstElement> sound;
     {
         std::lock_guard lock(mutex_);
@@ -97,22 +122,47 @@ void LaunchSources::remove_sound() {
     }
 }
 
-void LaunchSources::end_sound() {
-    GstPtr<GstElement> sound;
+void LaunchSources::remove_sound() {
     {
         std::lock_guard lock(mutex_);
-        if (sound_) {
-            sound.reset(GST_ELEMENT(gst_object_ref(sound_.get())));
-        }
+        sound_wanted_ = false;
     }
-    if (sound) {
+    drop_sound();
+}
+
+GstPtr<GstElement> LaunchSources::running_sound() const {
+    std::lock_guard lock(mutex_);
+    return GstPtr<GstElement>(sound_ ? GST_ELEMENT(gst_object_ref(sound_.get())) : nullptr);
+}
+
+void LaunchSources::end_sound(GstClockTime end) {
+    GstPtr<GstElement> sound = running_sound();
+    if (!sound) {
+        return;
+    }
+    // A stepped one without an end would go on until somebody makes another step.
+    if (sound_is_stepped() && end > 0) {
+        g_object_set(sound.get(), "duration", guint64{end}, nullptr);
+    } else {
         gst_element_send_event(sound.get(), gst_event_new_eos());
     }
 }
 
 bool LaunchSources::has_sound() const {
     std::lock_guard lock(mutex_);
-    return sound_ != nullptr;
+    return sound_wanted_;
+}
+
+bool LaunchSources::sound_is_stepped() const {
+    std::lock_guard lock(mutex_);
+    return sound_ && sound_stepped_;
+}
+
+bool LaunchSources::speaks_for_itself(GstMessage* error) const {
+    std::lock_guard lock(mutex_);
+    const GstObject* source = GST_MESSAGE_SRC(error);
+    return source == GST_OBJECT(video_) ||
+           (sound_stepped_ && source == GST_OBJECT_CAST(sound_.get()));
 }
 
 std::vector<GstElement*> LaunchSources::all() const {
@@ -137,16 +187,23 @@ void LaunchSources::start_one(GstElement* element) {
     }
 }
 
-void LaunchSources::start(const std::string& session, CaptureBy capture) {
+void LaunchSources::start(const std::string& session, CaptureBy capture, GstClockTimeDiff offset) {
     GstElement* pushed = nullptr;
     GstElement* sound = nullptr;
+    bool stepped = false;
     {
         std::lock_guard lock(mutex_);
         pushed = capture == CaptureBy::push ? pushed_ : nullptr;
         sound = sound_.get();
+        stepped = sound_stepped_;
     }
-    pipewire_started_ = pushed != nullptr || sound != nullptr;
-    if (sound != nullptr) {
+    pipewire_started_ = pushed != nullptr || (sound != nullptr && !stepped);
+    if (sound != nullptr && stepped) {
+        // Before the pictures: it begins with the first step.
+        g_object_set(sound, "session", session.c_str(), "duration", guint64{0}, nullptr);
+        set_offset(sound, offset);
+        start_one(sound);
+    } else if (sound != nullptr) {
         set_target(sound, node_of(session) + ".sound");
         start_one(sound);
     }
@@ -159,6 +216,7 @@ void LaunchSources::start(const std::string& session, CaptureBy capture) {
         start_one(pushed);
     } else {
         g_object_set(video_, "session", session.c_str(), nullptr);
+        set_offset(video_, offset);
         start_one(video_);
     }
 }
