@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from stepscope.control import Control, StepResult
+from stepscope.control import END_NOT_STARTED, Control, StepResult
 from stepscope.errors import SessionLost, StepscopeError
 from stepscope.inputs import Inputs
 
@@ -143,7 +143,11 @@ class Session:
         self.control.begin_step(after - before, round(self.timeout * 1000))
 
     def finish_step(self) -> StepResult:
-        result = self.control.finish_step()
+        try:
+            result = self.control.finish_step()
+        except SessionLost:
+            self._check_started()
+            raise
         self.inputs.time_ms = result.now_ns // 1_000_000 & 0xFFFFFFFF
         return result
 
@@ -202,6 +206,7 @@ class Session:
         try:
             self._connect(ready)
         except SessionLost as error:
+            self._check_started()
             # Most likely the game could not be started, which the compositor says as it ends.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(END_SECONDS)
@@ -211,6 +216,13 @@ class Session:
         self._control = Control(ready["control"], self.timeout + ANSWER_GRACE_SECONDS)
         self.inputs = Inputs(self._control)
         self._control.roundtrip()
+        self._check_started()
+
+    def _check_started(self) -> None:
+        """The session tells so at any time: the game starts after the X server, if there is one."""
+        how, number = (self._control and self._control.facts.ended) or (0, 0)
+        if how == END_NOT_STARTED:
+            raise SessionLost(f"'{self.command[0]}' can't be started: {os.strerror(number)}")
 
     def _environment(
         self, additions: Mapping[str, str], home: str | os.PathLike | None

@@ -198,8 +198,13 @@ def test_a_session_that_was_closed_waits_for_no_other_of_its_name():
 def test_errors_say_what_was_expected(make_env):
     with pytest.raises(stepscope.StepscopeError, match="no key 'Jump'"):
         make_env(game_command(), keys=["Jump"])
-    with pytest.raises(stepscope.StepscopeError, match="nonexistent.*can't be started"):
-        make_env(["/nonexistent"]).reset()
+    # The game is started while the session is connected to, or later, after the X server.
+    for xwayland in (False, False, False, True):
+        with pytest.raises(stepscope.StepscopeError,
+                           match="'/nonexistent' can't be started: No such file or directory"):
+            make_env(["/nonexistent"], xwayland=xwayland).reset()
+    with pytest.raises(stepscope.StepscopeError, match="'/' can't be started: Permission denied"):
+        make_env(["/"], xwayland=True).reset()
     with pytest.raises(stepscope.StepscopeError, match="did not get through reset"):
         make_env(["sh", "-c", "exit 4"]).reset()
 
