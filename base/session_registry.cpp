@@ -235,7 +235,7 @@ Result<SessionInfo> find_session(std::string_view name) {
 SessionDirectory::SessionDirectory(std::string name, std::string path, UniqueFd lock)
     : name_(std::move(name)), path_(std::move(path)), lock_(std::move(lock)) {}
 
-SessionDirectory::~SessionDirectory() {
+void SessionDirectory::remove() const {
     // What starts a session may have removed it before us.
     if (lock_ && is_file(lock_, path_ + "/lock")) {
         remove_session_directory(path_);

@@ -66,13 +66,18 @@ public:
 
     SessionDirectory(SessionDirectory&&) = default;
     SessionDirectory& operator=(SessionDirectory&&) = default;
-    /** Removes the directory. */
-    ~SessionDirectory();
+    ~SessionDirectory() { remove(); }
 
     const std::string& name() const { return name_; }
     const std::string& path() const { return path_; }
     std::string control_socket() const { return path_ + "/control"; }
     std::string runtime_directory() const { return path_ + "/runtime"; }
+
+    /**
+     * Removes the directory, unless it went away before; one that another session has put there
+     * since then stays. A forked child may do so, too.
+     */
+    void remove() const;
 
     /** Makes the session visible to list_sessions() and find_session(). */
     Result<void> publish(const SessionInfo& info) const;

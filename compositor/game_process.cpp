@@ -50,6 +50,8 @@ GameProcess::GameProcess(wl_event_loop* loop, Reaper reaper, Hooks hooks)
 
 GameProcess::~GameProcess() {
     source_.reset();
+    // The X server's files are removed with it: others may have their names from then on.
+    remove_after_crash({}, "");
     reaper_.socket.reset();
     for (int waited_ms = 0; waited_ms < kReaperEndMs; waited_ms += 5) {
         if (::waitpid(reaper_.pid, nullptr, WNOHANG) != 0) {
@@ -75,8 +77,9 @@ void GameProcess::start(const std::vector<std::string>& command,
     }
 }
 
-void GameProcess::remove_after_crash(const std::vector<std::string>& paths) {
-    send({{"remove", paths}});
+void GameProcess::remove_after_crash(const std::vector<std::string>& paths,
+                                     const std::string& lock) {
+    send({{"remove", paths}, {"lock", lock}});
 }
 
 void GameProcess::terminate() {

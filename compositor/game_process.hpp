@@ -44,8 +44,9 @@ public:
     /** `inherit`: descriptors that the reaper has too and the game gets under the same numbers. */
     void start(const std::vector<std::string>& command, const std::vector<std::string>& environment,
                const std::vector<int>& inherit);
-    /** Files to remove if this process dies without a word. */
-    void remove_after_crash(const std::vector<std::string>& paths);
+    /** Files to remove if this process dies without a word, if the file `lock` has its number then.
+     */
+    void remove_after_crash(const std::vector<std::string>& paths, const std::string& lock);
     /** Asks the game to end; it is made to after some seconds. */
     void terminate();
 

@@ -81,7 +81,7 @@ int run(int argc, char** argv) {
             not_for_the_reaper.push_back(fd);
         }
     }
-    auto reaper = start_reaper(directory->path(), not_for_the_reaper);
+    auto reaper = start_reaper(*directory, not_for_the_reaper);
     if (!reaper) {
         return fail_with(reaper.error());
     }

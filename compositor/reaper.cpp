@@ -85,8 +85,8 @@ bool has_children() {
 
 class ReaperProcess {
 public:
-    ReaperProcess(UniqueFd socket, std::string session_directory)
-        : socket_(std::move(socket)), session_directory_(std::move(session_directory)) {}
+    ReaperProcess(UniqueFd socket, const SessionDirectory& directory, pid_t compositor)
+        : socket_(std::move(socket)), directory_(directory), compositor_(compositor) {}
 
     void run();
 
@@ -99,8 +99,10 @@ private:
     void signal_all(int signal) const;
 
     UniqueFd socket_;
-    std::string session_directory_;
+    const SessionDirectory& directory_;
+    pid_t compositor_;
     std::vector<std::string> remove_;
+    std::string remove_if_lock_;
     pid_t game_ = -1;
     bool game_started_ = false;
     std::optional<Clock::time_point> kill_at_;
@@ -182,6 +184,7 @@ void ReaperProcess::handle_message(const Json& message) {
         start_game(message.at("start"));
     } else if (message.contains("remove")) {
         remove_ = message.at("remove");
+        remove_if_lock_ = message.at("lock");
     } else if (message.contains("terminate")) {
         signal_all(SIGTERM);
         kill_at_ = kill_at_.value_or(Clock::now() + kPoliteGrace);
@@ -268,16 +271,21 @@ void ReaperProcess::run() {
             }
         }
     }
-    std::error_code ignored;
-    for (const std::string& path : remove_) {
-        fs::remove(path, ignored);
+    // Another session may have found the lock of a dead process and taken its files over.
+    pid_t holder = 0;
+    std::ifstream(remove_if_lock_) >> holder;
+    if (holder == compositor_) {
+        for (const std::string& path : remove_) {
+            std::error_code ignored;
+            fs::remove(path, ignored);
+        }
     }
-    fs::remove_all(session_directory_, ignored);
+    directory_.remove();
 }
 
 }  // namespace
 
-Result<Reaper> start_reaper(const std::string& session_directory,
+Result<Reaper> start_reaper(const SessionDirectory& directory,
                             const std::vector<int>& close_in_reaper) {
     std::array<int, 2> raw{};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, raw.data()) < 0) {
@@ -285,6 +293,7 @@ Result<Reaper> start_reaper(const std::string& session_directory,
     }
     UniqueFd ours(raw[0]);
     UniqueFd theirs(raw[1]);
+    const pid_t compositor = ::getpid();
     const pid_t pid = ::fork();
     if (pid < 0) {
         return fail_errno("can't fork the reaper");
@@ -300,7 +309,7 @@ Result<Reaper> start_reaper(const std::string& session_directory,
         ::prctl(PR_SET_PDEATHSIG, 0);
         ::prctl(PR_SET_CHILD_SUBREAPER, 1);
         try {
-            ReaperProcess(std::move(theirs), session_directory).run();
+            ReaperProcess(std::move(theirs), directory, compositor).run();
         } catch (const std::exception&) {
             ::_exit(1);
         }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/session_registry.hpp"
 #include "base/unique_fd.hpp"
 
 /**
@@ -17,7 +18,8 @@
  *
  *   to the reaper      {"start": {"argv": [...], "env": ["K=V", ...],
  *                                 "inherit": [descriptors]}}
- *                      {"remove": [paths]}   to be removed if the compositor dies without a word
+ *                      {"remove": [paths], "lock": path}   to be removed if the compositor dies
+ *                                            without a word, and the lock has its number still
  *                      {"terminate": true}   ask the game to end, then make it
  *   from the reaper    {"started": pid}, {"not_started": errno}
  *                      {"ended": {"exited": status}} or {"ended": {"signaled": number}},
@@ -32,10 +34,10 @@ struct Reaper {
 };
 
 /**
- * Forks the reaper; call while the process has one thread. `session_directory` is removed if the
+ * Forks the reaper; call while the process has one thread. `directory` is removed if the
  * compositor dies; `close_in_reaper` are descriptors whose other ends watch for our death.
  */
-Result<Reaper> start_reaper(const std::string& session_directory,
+Result<Reaper> start_reaper(const SessionDirectory& directory,
                             const std::vector<int>& close_in_reaper);
 
 }  // namespace stepscope

@@ -128,7 +128,8 @@ Result<void> Server::start() {
         });
     if (xwayland_) {
         const std::string number = xwayland_->display_name().substr(1);
-        game_->remove_after_crash({"/tmp/.X11-unix/X" + number, "/tmp/.X" + number + "-lock"});
+        const std::string lock = "/tmp/.X" + number + "-lock";
+        game_->remove_after_crash({"/tmp/.X11-unix/X" + number, lock}, lock);
     }
     if (auto published = directory_.publish({.name = directory_.name(),
                                              .directory = directory_.path(),

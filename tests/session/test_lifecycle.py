@@ -3,11 +3,13 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -187,6 +189,36 @@ def test_a_name_can_be_used_again_after_a_crash(game):
             kill(session.pid)
             session.wait()
             session.check_gone(SOON)
+
+
+def test_a_killed_session_leaves_its_successors_files_alone(runtime):
+    """What the dead one had may be another's by the time that it is cleaned up after."""
+    with Session("sleep", "1000", name="again") as first:
+        folder = Path(first.control).parent
+        lock = Path(f"/tmp/.X{first.display[1:]}-lock")
+        socket = Path(f"/tmp/.X11-unix/X{first.display[1:]}")
+        reaper = first.reaper()
+        os.kill(reaper, signal.SIGSTOP)
+        try:
+            kill(first.pid)
+            first.wait()
+            # Who finds a dead process' number in the lock takes it over. This one is alive.
+            mine = runtime / "lock"
+            mine.write_text(f"{os.getpid():10}\n")
+            os.replace(mine, lock)
+            shutil.rmtree(folder)
+            with Session("sleep", "1000", name="again", options=("--no-xwayland",)) as second:
+                os.kill(reaper, signal.SIGCONT)
+                wait_until(lambda: not is_alive(reaper), "the end of the reaper", SOON)
+                assert socket.exists() and lock.read_text().strip() == str(os.getpid())
+                with second.client():
+                    pass
+                assert not list(folder.parent.glob(".*"))
+        finally:
+            if is_alive(reaper):
+                os.kill(reaper, signal.SIGCONT)
+            lock.unlink(missing_ok=True)
+            socket.unlink(missing_ok=True)
 
 
 RING = 4  # pictures of its own that a compositor makes at most, each when it is needed first

@@ -110,6 +110,8 @@ class Session:
         return processes.named(self.processes(), "Xwayland")
 
     def reaper(self) -> int:
+        # It may not have had a processor yet, to give itself its name.
+        wait_until(lambda: "stepscope-reap" in self.processes().values(), "the reaper")
         return processes.named(self.processes(), "stepscope-reap")
 
     def wait(self, timeout: float = WATCHDOG) -> int:
