@@ -44,20 +44,38 @@ inline long raw_syscall(long number, long a = 0, long b = 0, long c = 0, long d 
                  : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
                  : "memory");
     return x0;
+#elif defined(__i386__)
+    // The sixth argument has its place in the frame pointer's register.
+    long result;
+    asm volatile(
+        "push %[f]\n\tpush %%ebp\n\tmov 4(%%esp), %%ebp\n\tint $0x80\n\tpop %%ebp\n\t"
+        "add $4, %%esp"
+        : "=a"(result)
+        : "a"(number), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e), [f] "g"(f)
+        : "memory", "cc");
+    return result;
 #else
-#error "the clock library knows x86-64 and AArch64"
+#error "the clock library knows x86-64, i386 and AArch64"
 #endif
 }
+
+#if defined(__i386__)
+// 32-bit programs have two of each call that takes a time.
+static_assert(sizeof(time_t) == 8, "needs -D_TIME_BITS=64");
+inline constexpr long kFutexCall = SYS_futex_time64;
+#else
+inline constexpr long kFutexCall = SYS_futex;
+#endif
 
 inline long futex_wait(std::atomic<uint32_t>& word, uint32_t expected, uint64_t timeout_ns) {
     timespec timeout{static_cast<time_t>(timeout_ns / 1'000'000'000),
                      static_cast<long>(timeout_ns % 1'000'000'000)};
-    return raw_syscall(SYS_futex, reinterpret_cast<long>(&word), FUTEX_WAIT,
+    return raw_syscall(kFutexCall, reinterpret_cast<long>(&word), FUTEX_WAIT,
                        static_cast<long>(expected), reinterpret_cast<long>(&timeout));
 }
 
 inline void futex_wake(std::atomic<uint32_t>& word, int count = 1) {
-    raw_syscall(SYS_futex, reinterpret_cast<long>(&word), FUTEX_WAKE, count);
+    raw_syscall(kFutexCall, reinterpret_cast<long>(&word), FUTEX_WAKE, count);
 }
 
 inline constexpr uint64_t kLongWaitNs = 3'600'000'000'000;

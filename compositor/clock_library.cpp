@@ -43,6 +43,17 @@ std::string clock_library_path() {
     return find_clock_library().value_or("");
 }
 
+bool has_clock_library_32() {
+    std::error_code error;
+    return fs::exists(fs::path(clock_library_path()).parent_path() / "lib32" / kName, error);
+}
+
+std::string clock_preload() {
+    const fs::path library = clock_library_path();
+    return has_clock_library_32() ? (library.parent_path() / "$LIB" / kName).string()
+                                  : library.string();
+}
+
 std::string vulkan_layer_directory() {
     std::error_code error;
     const fs::path directory = fs::path(clock_library_path()).parent_path();

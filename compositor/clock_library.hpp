@@ -16,6 +16,13 @@ Result<std::string> find_clock_library();
 /** The same, after find_clock_library() succeeded. */
 std::string clock_library_path();
 
+/** Whether there is one for 32-bit programs, too: in lib32 beside that for 64-bit ones. */
+bool has_clock_library_32();
+
+/** What LD_PRELOAD says: the library's path; where there is one for 32-bit programs, with $LIB in
+ * it, which the dynamic loader replaces by the name of its own kind of directory. */
+std::string clock_preload();
+
 /** The directory of the Vulkan layer's manifest, beside the clock library; empty where this was
  * built without. */
 std::string vulkan_layer_directory();

@@ -344,7 +344,7 @@ void Server::create_globals() {
         lock_step_->set_before_step([this] { consider_end(); });
         control_->offer_stepping(*lock_step_);
         // The X server's timers must not move on by themselves: it lives in the game's time too.
-        for (const std::string& line : lock_step_->controller().environment(clock_library_path())) {
+        for (const std::string& line : lock_step_->controller().environment(clock_preload())) {
             const size_t equals = line.find('=');
             ::setenv(line.substr(0, equals).c_str(), line.substr(equals + 1).c_str(), 1);
         }

@@ -229,16 +229,15 @@ int select_until(Thread& thread, int count, fd_set* read, fd_set* write, fd_set*
     return ready;
 }
 
-/** Where there is no thread of the game behind the call any more: as it is. */
-Thread* reader(int fd, short events, bool blocks = true) {
+}  // namespace
+
+Thread* reader(int fd, short events, bool blocks) {
     Thread* thread = current();
     if (thread && (blocks || !process.display_server)) {
         wait_ready(*thread, fd, events, blocks);
     }
     return thread;
 }
-
-}  // namespace
 
 void protect_fd(int fd, bool on) {
     if (fd >= 0 && fd < kMaxProtected) {
@@ -277,6 +276,7 @@ STEPSCOPE_EXPORT int __poll_chk(pollfd* fds, nfds_t count, int timeout_ms, size_
     return ::poll(fds, count, timeout_ms);
 }
 
+#if !defined(__i386__)
 STEPSCOPE_EXPORT int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout,
                                  const sigset_t* mask, size_t size) {
     if (size / sizeof(pollfd) < count) {
@@ -284,6 +284,7 @@ STEPSCOPE_EXPORT int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* time
     }
     return ::ppoll(fds, count, timeout, mask);
 }
+#endif
 
 STEPSCOPE_EXPORT int pselect(int count, fd_set* read, fd_set* write, fd_set* except,
                              const timespec* timeout, const sigset_t* mask) {
@@ -302,7 +303,9 @@ STEPSCOPE_EXPORT int select(int count, fd_set* read, fd_set* write, fd_set* exce
         return real::select(count, read, write, except, timeout);
     }
     const uint64_t deadline =
-        timeout ? deadline_after(timespec{timeout->tv_sec, timeout->tv_usec * 1000}) : kNever;
+        timeout
+            ? deadline_after(timespec{timeout->tv_sec, static_cast<long>(timeout->tv_usec * 1000)})
+            : kNever;
     const int ready = select_until(*thread, count, read, write, except, deadline, nullptr);
     if (timeout && ready >= 0) {
         // Linux leaves what remains of the timeout.

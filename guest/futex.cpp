@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 
 #include "local.hpp"
+#include "time32.hpp"
 
 /**
  * syscall(): the calls that other libraries make without a C function. Private futexes live in the
@@ -116,28 +117,39 @@ long wait_shared(Thread& thread, uint32_t* word, int operation, uint32_t expecte
     return result;
 }
 
-long futex(Thread& thread, uint32_t* word, int operation, uint32_t value, long fourth,
+/** What a call has for its timeout; `number` says how long its fields are. */
+timespec read_time(long number, long pointer) {
+#if defined(__i386__)
+    if (number == SYS_futex) {
+        return widen(*reinterpret_cast<const Timespec32*>(pointer));
+    }
+#endif
+    return *reinterpret_cast<const timespec*>(pointer);
+}
+
+long futex(Thread& thread, long number, uint32_t* word, int operation, uint32_t value, long fourth,
            uint32_t* second, uint32_t third) {
     const int command = operation & FUTEX_CMD_MASK;
-    const auto* time = reinterpret_cast<const timespec*>(fourth);
     const bool waits = command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET;
+    const bool timed = waits && fourth != 0;
     uint64_t deadline = kNever;
-    if (waits && time) {
-        if (!valid(*time)) {
+    if (timed) {
+        const timespec time = read_time(number, fourth);
+        if (!valid(time)) {
             return failed(EINVAL);
         }
         deadline =
             command == FUTEX_WAIT
-                ? deadline_after(*time)
+                ? deadline_after(time)
                 : deadline_at(operation & FUTEX_CLOCK_REALTIME ? CLOCK_REALTIME : CLOCK_MONOTONIC,
-                              *time);
+                              time);
     }
-    if (!(operation & FUTEX_PRIVATE_FLAG) && !(waits && time)) {
+    if (!(operation & FUTEX_PRIVATE_FLAG) && !timed) {
         if (waits) {
             return wait_shared(thread, word, operation, value, command == FUTEX_WAIT ? 0 : third);
         }
         // Wakes both kinds: a timed wait on a shared word waits in the library's queues.
-        const long woken = real::syscall(SYS_futex, word, operation, value, fourth, second, third);
+        const long woken = real::syscall(number, word, operation, value, fourth, second, third);
         if (woken >= 0 && (command == FUTEX_WAKE || command == FUTEX_WAKE_BITSET) &&
             static_cast<uint32_t>(woken) < value) {
             return woken + wake_private(word, value - static_cast<uint32_t>(woken),
@@ -177,7 +189,7 @@ long futex(Thread& thread, uint32_t* word, int operation, uint32_t value, long f
         }
         default:
             // Priority inheritance: the holder is a thread of this process and runs.
-            return real::syscall(SYS_futex, word, operation, value, fourth, second, third);
+            return real::syscall(number, word, operation, value, fourth, second, third);
     }
 }
 
@@ -202,7 +214,7 @@ long wait_for_any(Thread& thread, const WaitV* words, uint32_t count, uint32_t f
         Locked locked;
         bool changed = false;
         for (uint32_t i = 0; i < count; ++i) {
-            auto* word = reinterpret_cast<uint32_t*>(words[i].address);
+            auto* word = reinterpret_cast<uint32_t*>(static_cast<uintptr_t>(words[i].address));
             nodes[i].key = word;
             enqueue(locked, thread, nodes[i]);
             changed = changed || load(word) != static_cast<uint32_t>(words[i].value);
@@ -246,9 +258,17 @@ STEPSCOPE_EXPORT long syscall(long number, ...) {
         const long result = raw_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
         return result < 0 && result > -4096 ? failed(static_cast<int>(-result)) : result;
     }
+#if defined(__i386__)
+    if (long result = 0; make_timed_call(number, a, result)) {
+        return result;
+    }
+#endif
     switch (number) {
+#if defined(__i386__)
+        case SYS_futex_time64:
+#endif
         case SYS_futex:
-            return futex(*thread, reinterpret_cast<uint32_t*>(a[0]), static_cast<int>(a[1]),
+            return futex(*thread, number, reinterpret_cast<uint32_t*>(a[0]), static_cast<int>(a[1]),
                          static_cast<uint32_t>(a[2]), a[3], reinterpret_cast<uint32_t*>(a[4]),
                          static_cast<uint32_t>(a[5]));
         case SYS_futex_waitv:
@@ -256,6 +276,7 @@ STEPSCOPE_EXPORT long syscall(long number, ...) {
                                 static_cast<uint32_t>(a[1]), static_cast<uint32_t>(a[2]),
                                 reinterpret_cast<const timespec*>(a[3]),
                                 static_cast<clockid_t>(a[4]));
+#if !defined(__i386__)
         case SYS_clock_gettime:
             return ::clock_gettime(static_cast<clockid_t>(a[0]), reinterpret_cast<timespec*>(a[1]));
         case SYS_gettimeofday:
@@ -273,6 +294,7 @@ STEPSCOPE_EXPORT long syscall(long number, ...) {
                 reinterpret_cast<const timespec*>(a[2]), reinterpret_cast<timespec*>(a[3]));
             return error == 0 ? 0 : failed(error);
         }
+#endif
         case SYS_getrandom:
             return ::getrandom(reinterpret_cast<void*>(a[0]), static_cast<size_t>(a[1]),
                                static_cast<unsigned>(a[2]));

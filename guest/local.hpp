@@ -172,6 +172,9 @@ bool close_timer_fd(int fd);
 /** descriptors.cpp: descriptors of the library, which the game's close() leaves alone. */
 void protect_fd(int fd, bool on);
 bool is_library_fd(int fd);
+/** Before a call that reads from a descriptor: waits here for what the call would wait for. The
+ * calling thread; nullptr where no thread of the game is behind it any more. */
+Thread* reader(int fd, short events, bool blocks = true);
 
 /** evdev.cpp: where these bytes were read from an input device, its events happened now. */
 void restamp_events(int fd, void* buffer, size_t size);

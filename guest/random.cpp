@@ -133,29 +133,34 @@ STEPSCOPE_EXPORT uint32_t arc4random_uniform(uint32_t bound) {
     return bound ? static_cast<uint32_t>(value % bound) : 0;
 }
 
-#define STEPSCOPE_OPEN(name)                                                \
-    STEPSCOPE_EXPORT int name(const char* path, int flags, ...) {           \
-        va_list list;                                                       \
-        va_start(list, flags);                                              \
-        const bool create = flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY)); \
-        const mode_t mode = create ? va_arg(list, mode_t) : 0;              \
-        va_end(list);                                                       \
-        current();                                                          \
-        return remember_random(path, real::name(path, flags, mode));        \
+// Under names of their own here: where file sizes always have 64 bits, the headers make open() mean
+// open64() and would have it twice.
+#define STEPSCOPE_OPEN(name)                                                               \
+    STEPSCOPE_EXPORT int replaced_##name(const char* path, int flags, ...) __asm__(#name); \
+    int replaced_##name(const char* path, int flags, ...) {                                \
+        va_list list;                                                                      \
+        va_start(list, flags);                                                             \
+        const bool create = flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY));                \
+        const mode_t mode = create ? va_arg(list, mode_t) : 0;                             \
+        va_end(list);                                                                      \
+        current();                                                                         \
+        return remember_random(path, real::name(path, flags, mode));                       \
     }
 STEPSCOPE_OPEN(open)
 STEPSCOPE_OPEN(open64)
 #undef STEPSCOPE_OPEN
 
-#define STEPSCOPE_OPENAT(name)                                                   \
-    STEPSCOPE_EXPORT int name(int directory, const char* path, int flags, ...) { \
-        va_list list;                                                            \
-        va_start(list, flags);                                                   \
-        const bool create = flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY));      \
-        const mode_t mode = create ? va_arg(list, mode_t) : 0;                   \
-        va_end(list);                                                            \
-        current();                                                               \
-        return remember_random(path, real::name(directory, path, flags, mode));  \
+#define STEPSCOPE_OPENAT(name)                                                       \
+    STEPSCOPE_EXPORT int replaced_##name(int directory, const char* path, int flags, \
+                                         ...) __asm__(#name);                        \
+    int replaced_##name(int directory, const char* path, int flags, ...) {           \
+        va_list list;                                                                \
+        va_start(list, flags);                                                       \
+        const bool create = flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY));          \
+        const mode_t mode = create ? va_arg(list, mode_t) : 0;                       \
+        va_end(list);                                                                \
+        current();                                                                   \
+        return remember_random(path, real::name(directory, path, flags, mode));      \
     }
 STEPSCOPE_OPENAT(openat)
 STEPSCOPE_OPENAT(openat64)
@@ -171,12 +176,12 @@ STEPSCOPE_EXPORT int __open64_2(const char* path, int flags) {
     return remember_random(path, real::open64(path, flags));
 }
 
-STEPSCOPE_EXPORT FILE* fopen(const char* path, const char* mode) {
-    return current() && seeded() && is_random_path(path) ? open_random_stream(mode)
-                                                         : real::fopen(path, mode);
-}
-
-STEPSCOPE_EXPORT FILE* fopen64(const char* path, const char* mode) {
-    return current() && seeded() && is_random_path(path) ? open_random_stream(mode)
-                                                         : real::fopen64(path, mode);
-}
+#define STEPSCOPE_FOPEN(name)                                                                  \
+    STEPSCOPE_EXPORT FILE* replaced_##name(const char* path, const char* mode) __asm__(#name); \
+    FILE* replaced_##name(const char* path, const char* mode) {                                \
+        return current() && seeded() && is_random_path(path) ? open_random_stream(mode)        \
+                                                             : real::name(path, mode);         \
+    }
+STEPSCOPE_FOPEN(fopen)
+STEPSCOPE_FOPEN(fopen64)
+#undef STEPSCOPE_FOPEN

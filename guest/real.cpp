@@ -9,8 +9,9 @@
 namespace stepscope::guest::real {
 
 // NOLINTNEXTLINE(bugprone-macro-parentheses): a name
-#define STEPSCOPE_DEFINE(name) constinit decltype(&::name) name = nullptr;
+#define STEPSCOPE_DEFINE(name, ...) constinit decltype(&::name) name = nullptr;
 STEPSCOPE_REAL_FUNCTIONS(STEPSCOPE_DEFINE)
+STEPSCOPE_REAL_TIME_FUNCTIONS(STEPSCOPE_DEFINE)
 STEPSCOPE_REAL_CONDITION_FUNCTIONS(STEPSCOPE_DEFINE)
 #undef STEPSCOPE_DEFINE
 
@@ -19,7 +20,7 @@ namespace {
 /** pthread_cond_* got a new layout in 2.3.2 on the architectures that existed then; a lookup
  * without a version may find the old one. */
 void* find_condition(const char* name) {
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(__i386__)
     if (void* function = dlvsym(RTLD_NEXT, name, "GLIBC_2.3.2")) {
         return function;
     }
@@ -50,9 +51,22 @@ void resolve() {
 #define STEPSCOPE_RESOLVE(name) name = reinterpret_cast<decltype(name)>(dlsym(RTLD_NEXT, #name));
     STEPSCOPE_REAL_FUNCTIONS(STEPSCOPE_RESOLVE)
 #undef STEPSCOPE_RESOLVE
-#define STEPSCOPE_RESOLVE(name) name = reinterpret_cast<decltype(name)>(find_condition(#name));
+#if defined(__i386__)
+#define STEPSCOPE_SYMBOL(name, with_64_bit_times) #with_64_bit_times
+#else
+#define STEPSCOPE_SYMBOL(name, with_64_bit_times) #name
+#endif
+#define STEPSCOPE_RESOLVE(name, with_64_bit_times) \
+    name = reinterpret_cast<decltype(name)>(       \
+        dlsym(RTLD_NEXT, STEPSCOPE_SYMBOL(name, with_64_bit_times)));
+    STEPSCOPE_REAL_TIME_FUNCTIONS(STEPSCOPE_RESOLVE)
+#undef STEPSCOPE_RESOLVE
+#define STEPSCOPE_RESOLVE(name, with_64_bit_times) \
+    name = reinterpret_cast<decltype(name)>(       \
+        find_condition(STEPSCOPE_SYMBOL(name, with_64_bit_times)));
     STEPSCOPE_REAL_CONDITION_FUNCTIONS(STEPSCOPE_RESOLVE)
 #undef STEPSCOPE_RESOLVE
+#undef STEPSCOPE_SYMBOL
 }
 
 }  // namespace stepscope::guest::real

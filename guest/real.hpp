@@ -28,30 +28,17 @@
  * stays real, and for everything where there is no clock page.
  */
 #define STEPSCOPE_REAL_FUNCTIONS(X) \
-    X(clock_gettime)                \
-    X(clock_getres)                 \
-    X(gettimeofday)                 \
-    X(time)                         \
     X(clock)                        \
-    X(timespec_get)                 \
-    X(nanosleep)                    \
-    X(clock_nanosleep)              \
     X(usleep)                       \
     X(sleep)                        \
-    X(thrd_sleep)                   \
     X(sched_yield)                  \
     X(poll)                         \
-    X(ppoll)                        \
-    X(select)                       \
-    X(pselect)                      \
     X(epoll_wait)                   \
     X(epoll_pwait)                  \
-    X(epoll_pwait2)                 \
     X(read)                         \
     X(readv)                        \
     X(recv)                         \
     X(recvfrom)                     \
-    X(recvmsg)                      \
     X(accept)                       \
     X(accept4)                      \
     X(close)                        \
@@ -59,21 +46,13 @@
     X(syscall)                      \
     X(pthread_create)               \
     X(pthread_join)                 \
-    X(pthread_timedjoin_np)         \
-    X(pthread_clockjoin_np)         \
     X(pthread_mutex_lock)           \
     X(pthread_mutex_trylock)        \
-    X(pthread_mutex_timedlock)      \
-    X(pthread_mutex_clocklock)      \
     X(pthread_mutex_unlock)         \
     X(pthread_rwlock_rdlock)        \
     X(pthread_rwlock_wrlock)        \
     X(pthread_rwlock_tryrdlock)     \
     X(pthread_rwlock_trywrlock)     \
-    X(pthread_rwlock_timedrdlock)   \
-    X(pthread_rwlock_timedwrlock)   \
-    X(pthread_rwlock_clockrdlock)   \
-    X(pthread_rwlock_clockwrlock)   \
     X(pthread_rwlock_unlock)        \
     X(pthread_barrier_init)         \
     X(pthread_barrier_wait)         \
@@ -83,36 +62,25 @@
     X(sem_init)                     \
     X(sem_wait)                     \
     X(sem_trywait)                  \
-    X(sem_timedwait)                \
-    X(sem_clockwait)                \
     X(sem_post)                     \
     X(thrd_create)                  \
     X(thrd_join)                    \
     X(mtx_lock)                     \
-    X(mtx_timedlock)                \
     X(mtx_unlock)                   \
     X(cnd_wait)                     \
-    X(cnd_timedwait)                \
     X(cnd_signal)                   \
     X(cnd_broadcast)                \
     X(timerfd_create)               \
-    X(timerfd_settime)              \
-    X(timerfd_gettime)              \
     X(timer_create)                 \
-    X(timer_settime)                \
-    X(timer_gettime)                \
     X(timer_delete)                 \
     X(timer_getoverrun)             \
     X(alarm)                        \
-    X(setitimer)                    \
-    X(getitimer)                    \
     X(kill)                         \
     X(raise)                        \
     X(pause)                        \
     X(sigsuspend)                   \
     X(sigwait)                      \
     X(sigwaitinfo)                  \
-    X(sigtimedwait)                 \
     X(fork)                         \
     X(posix_spawn)                  \
     X(posix_spawnp)                 \
@@ -122,8 +90,6 @@
     X(wait)                         \
     X(waitpid)                      \
     X(waitid)                       \
-    X(wait3)                        \
-    X(wait4)                        \
     X(getrandom)                    \
     X(getentropy)                   \
     X(arc4random)                   \
@@ -136,19 +102,58 @@
     X(fopen)                        \
     X(fopen64)
 
+/** Those that take or give a time. 32-bit programs have each under two names, and the headers make
+ * the first mean the second where times have 64 bits, as they do in this library. */
+#define STEPSCOPE_REAL_TIME_FUNCTIONS(X)                          \
+    X(clock_gettime, __clock_gettime64)                           \
+    X(clock_getres, __clock_getres64)                             \
+    X(gettimeofday, __gettimeofday64)                             \
+    X(time, __time64)                                             \
+    X(timespec_get, __timespec_get64)                             \
+    X(nanosleep, __nanosleep64)                                   \
+    X(clock_nanosleep, __clock_nanosleep_time64)                  \
+    X(thrd_sleep, __thrd_sleep64)                                 \
+    X(ppoll, __ppoll64)                                           \
+    X(select, __select64)                                         \
+    X(pselect, __pselect64)                                       \
+    X(epoll_pwait2, __epoll_pwait2_time64)                        \
+    X(recvmsg, __recvmsg64)                                       \
+    X(pthread_timedjoin_np, __pthread_timedjoin_np64)             \
+    X(pthread_clockjoin_np, __pthread_clockjoin_np64)             \
+    X(pthread_mutex_timedlock, __pthread_mutex_timedlock64)       \
+    X(pthread_mutex_clocklock, __pthread_mutex_clocklock64)       \
+    X(pthread_rwlock_timedrdlock, __pthread_rwlock_timedrdlock64) \
+    X(pthread_rwlock_timedwrlock, __pthread_rwlock_timedwrlock64) \
+    X(pthread_rwlock_clockrdlock, __pthread_rwlock_clockrdlock64) \
+    X(pthread_rwlock_clockwrlock, __pthread_rwlock_clockwrlock64) \
+    X(sem_timedwait, __sem_timedwait64)                           \
+    X(sem_clockwait, __sem_clockwait64)                           \
+    X(mtx_timedlock, __mtx_timedlock64)                           \
+    X(cnd_timedwait, __cnd_timedwait64)                           \
+    X(timerfd_settime, __timerfd_settime64)                       \
+    X(timerfd_gettime, __timerfd_gettime64)                       \
+    X(timer_settime, __timer_settime64)                           \
+    X(timer_gettime, __timer_gettime64)                           \
+    X(setitimer, __setitimer64)                                   \
+    X(getitimer, __getitimer64)                                   \
+    X(sigtimedwait, __sigtimedwait64)                             \
+    X(wait3, __wait3_time64)                                      \
+    X(wait4, __wait4_time64)
+
 /** Those that glibc has in two incompatible versions. */
-#define STEPSCOPE_REAL_CONDITION_FUNCTIONS(X) \
-    X(pthread_cond_wait)                      \
-    X(pthread_cond_timedwait)                 \
-    X(pthread_cond_clockwait)                 \
-    X(pthread_cond_signal)                    \
-    X(pthread_cond_broadcast)
+#define STEPSCOPE_REAL_CONDITION_FUNCTIONS(X)             \
+    X(pthread_cond_wait, pthread_cond_wait)               \
+    X(pthread_cond_timedwait, __pthread_cond_timedwait64) \
+    X(pthread_cond_clockwait, __pthread_cond_clockwait64) \
+    X(pthread_cond_signal, pthread_cond_signal)           \
+    X(pthread_cond_broadcast, pthread_cond_broadcast)
 
 namespace stepscope::guest::real {
 
 // NOLINTNEXTLINE(bugprone-macro-parentheses): a name
-#define STEPSCOPE_DECLARE(name) extern decltype(&::name) name;
+#define STEPSCOPE_DECLARE(name, ...) extern decltype(&::name) name;
 STEPSCOPE_REAL_FUNCTIONS(STEPSCOPE_DECLARE)
+STEPSCOPE_REAL_TIME_FUNCTIONS(STEPSCOPE_DECLARE)
 STEPSCOPE_REAL_CONDITION_FUNCTIONS(STEPSCOPE_DECLARE)
 #undef STEPSCOPE_DECLARE
 

@@ -119,8 +119,13 @@ void wake_all(const void* object, Space space, uint32_t count) {
 
 bool is_shared_semaphore(const sem_t* semaphore) {
     // struct new_sem: value and waiters in 8 bytes, then `private`: 0, or FUTEX_PRIVATE's
-    // complement where shared.
-    return reinterpret_cast<const int*>(semaphore)[2] != 0;
+    // complement where shared. On i386 the waiters come last.
+#if defined(__i386__)
+    constexpr int kPrivate = 1;
+#else
+    constexpr int kPrivate = 2;
+#endif
+    return reinterpret_cast<const int*>(semaphore)[kPrivate] != 0;
 }
 
 /** Waits for a wake that may come from another process: as for anything outside. */

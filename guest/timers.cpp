@@ -469,8 +469,8 @@ STEPSCOPE_EXPORT int setitimer(__itimer_which_t which, const itimerval* value, i
     last_used = last_used > 0 ? last_used : 1;
     if (value) {
         arm(timer,
-            {{value->it_interval.tv_sec, value->it_interval.tv_usec * 1000},
-             {value->it_value.tv_sec, value->it_value.tv_usec * 1000}},
+            {{value->it_interval.tv_sec, static_cast<long>(value->it_interval.tv_usec * 1000)},
+             {value->it_value.tv_sec, static_cast<long>(value->it_value.tv_usec * 1000)}},
             false);
     }
     if (old) {

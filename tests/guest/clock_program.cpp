@@ -39,24 +39,42 @@
 
 namespace {
 
-constexpr long kMs = 1'000'000;
+constexpr int64_t kMs = 1'000'000;
 
-timespec later(clockid_t clock, long ns) {
+// Built for 32 bits there are two calls for each; the program uses those that fit its times.
+#if defined(__i386__) && defined(_TIME_BITS) && _TIME_BITS == 64
+constexpr long kClockGettime = SYS_clock_gettime64;
+constexpr long kFutex = SYS_futex_time64;
+#else
+constexpr long kClockGettime = SYS_clock_gettime;
+constexpr long kFutex = SYS_futex;
+#endif
+
+timespec span(int64_t ns) {
+    return {static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
+}
+
+int64_t to_ns(const timespec& time) {
+    return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+
+timespec later(clockid_t clock, int64_t ns) {
     timespec time{};
     ::clock_gettime(clock, &time);
-    ns += time.tv_nsec;
-    return {time.tv_sec + ns / 1'000'000'000, ns % 1'000'000'000};
+    return span(to_ns(time) + ns);
 }
 
-timespec span(long ns) {
-    return {ns / 1'000'000'000, ns % 1'000'000'000};
-}
+/** Times in futex_waitv have 64 bits everywhere. */
+struct LongTime {
+    int64_t seconds;
+    int64_t nanoseconds;
+};
 
 void reads() {
     const auto read = [](const char* name, clockid_t clock) {
         timespec time{};
         const int result = ::clock_gettime(clock, &time);
-        report(name, result, time.tv_sec * 1'000'000'000 + time.tv_nsec);
+        report(name, result, to_ns(time));
     };
     const timespec two = span(2'500 * kMs);
     ::nanosleep(&two, nullptr);
@@ -70,15 +88,15 @@ void reads() {
     read("thread_cpu", CLOCK_THREAD_CPUTIME_ID);
     timeval value{};
     ::gettimeofday(&value, nullptr);
-    report("gettimeofday", 0, value.tv_sec * 1'000'000'000 + value.tv_usec * 1000);
+    report("gettimeofday", 0, int64_t{value.tv_sec} * 1'000'000'000 + value.tv_usec * 1000);
     report("time", 0, ::time(nullptr));
     report("clock", 0, ::clock());
     timespec utc{};
     const int base = ::timespec_get(&utc, TIME_UTC);
-    report("timespec_get", base, utc.tv_sec * 1'000'000'000 + utc.tv_nsec);
+    report("timespec_get", base, to_ns(utc));
     timespec raw{};
-    ::syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &raw);
-    report("syscall", 0, raw.tv_sec * 1'000'000'000 + raw.tv_nsec);
+    ::syscall(kClockGettime, CLOCK_MONOTONIC, &raw);
+    report("syscall", 0, to_ns(raw));
 }
 
 void sleeps() {
@@ -102,7 +120,12 @@ void sleeps() {
     });
     measure("syscall_nanosleep", [] {
         const timespec time = span(9 * kMs);
+#if defined(__i386__) && defined(_TIME_BITS) && _TIME_BITS == 64
+        return static_cast<int>(
+            ::syscall(SYS_clock_nanosleep_time64, CLOCK_MONOTONIC, 0, &time, nullptr));
+#else
         return static_cast<int>(::syscall(SYS_nanosleep, &time, nullptr));
+#endif
     });
     measure("this_thread", [] {
         std::this_thread::sleep_for(std::chrono::microseconds(77));
@@ -252,7 +275,7 @@ void locks() {
 void futexes() {
     static uint32_t word = 0;
     const auto call = [](int operation, uint32_t value, const timespec* time, uint32_t bits) {
-        return ::syscall(SYS_futex, &word, operation, value, time, nullptr, bits) == 0 ? 0 : errno;
+        return ::syscall(kFutex, &word, operation, value, time, nullptr, bits) == 0 ? 0 : errno;
     };
     measure("wait", [&] {
         const timespec time = span(12 * kMs);
@@ -274,7 +297,7 @@ void futexes() {
     std::thread waker([&] {
         ::usleep(20'000);
         __atomic_store_n(&word, 1, __ATOMIC_SEQ_CST);
-        report("woken", ::syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0), 0);
+        report("woken", ::syscall(kFutex, &word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0), 0);
     });
     measure("wait_woken", [&] { return call(FUTEX_WAIT_PRIVATE, 0, nullptr, 0); });
     waker.join();
@@ -283,16 +306,17 @@ void futexes() {
         uint32_t flags, reserved;
     };
     uint32_t words[2] = {0, 0};
-    const WaitV two[2] = {{0, reinterpret_cast<uint64_t>(&words[0]), 2 | 128, 0},
-                          {0, reinterpret_cast<uint64_t>(&words[1]), 2 | 128, 0}};
+    const WaitV two[2] = {{0, reinterpret_cast<uintptr_t>(&words[0]), 2 | 128, 0},
+                          {0, reinterpret_cast<uintptr_t>(&words[1]), 2 | 128, 0}};
     measure("waitv_timeout", [&] {
-        const timespec time = later(CLOCK_MONOTONIC, 22 * kMs);
+        const timespec end = later(CLOCK_MONOTONIC, 22 * kMs);
+        const LongTime time{end.tv_sec, end.tv_nsec};
         return ::syscall(SYS_futex_waitv, two, 2, 0, &time, CLOCK_MONOTONIC) < 0 ? errno : 0;
     });
     std::thread second([&] {
         ::usleep(24'000);
         __atomic_store_n(&words[1], 1, __ATOMIC_SEQ_CST);
-        ::syscall(SYS_futex, &words[1], FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+        ::syscall(kFutex, &words[1], FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
     });
     measure("waitv_woken", [&] {
         return static_cast<int>(::syscall(SYS_futex_waitv, two, 2, 0, nullptr, CLOCK_MONOTONIC));
@@ -491,7 +515,7 @@ const std::map<std::string, std::function<void()>> scenarios = {
 int64_t monotonic_ns() {
     timespec time{};
     ::clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec * 1'000'000'000 + time.tv_nsec;
+    return to_ns(time);
 }
 
 void report(const char* name, long result, int64_t elapsed) {

@@ -226,7 +226,9 @@ void look_up() {
 void children() {
     char path[4096] = {};
     (void)!::readlink("/proc/self/exe", path, sizeof path - 1);
-    const std::string program = path;
+    // The children may be of another word size.
+    const char* other = std::getenv("STEPSCOPE_TEST_CHILD_PROGRAM");
+    const std::string program = other ? other : path;
     measure("fork", [] {
         const pid_t child = ::fork();
         if (child == 0) {
@@ -237,23 +239,23 @@ void children() {
         ::waitpid(child, &status, 0);
         return WEXITSTATUS(status);
     });
-    measure("vfork_exec", [] {
+    measure("vfork_exec", [&] {
         const pid_t child = ::vfork();
         if (child == 0) {
-            ::execl("/proc/self/exe", "clock_program", "nap", "250000", nullptr);
+            ::execl(program.c_str(), "clock_program", "nap", "250000", nullptr);
             ::_exit(1);
         }
         int status = 0;
         ::waitpid(child, &status, 0);
         return WEXITSTATUS(status);
     });
-    measure("posix_spawn", [] {
+    measure("posix_spawn", [&] {
         char name[] = "clock_program";
         char scenario[] = "nap";
         char time[] = "125000";
         char* arguments[] = {name, scenario, time, nullptr};
         pid_t child = 0;
-        ::posix_spawn(&child, "/proc/self/exe", nullptr, nullptr, arguments, environ);
+        ::posix_spawn(&child, program.c_str(), nullptr, nullptr, arguments, environ);
         int status = 0;
         ::waitpid(child, &status, 0);
         return WEXITSTATUS(status);

@@ -272,7 +272,7 @@ TEST_CASE("without a clock page the library changes nothing") {
     if (pid == 0) {
         ::dup2(ends[1], STDOUT_FILENO);
         ::setenv("LD_PRELOAD", STEPSCOPE_CLOCK_LIBRARY, 1);
-        ::execl(STEPSCOPE_CLOCK_PROGRAM, STEPSCOPE_CLOCK_PROGRAM, "close_everything", nullptr);
+        ::execl(clock_program(), clock_program(), "close_everything", nullptr);
         ::_exit(127);
     }
     ::close(ends[1]);

@@ -16,8 +16,13 @@
 
 using namespace stepscope;
 
+const char* clock_program() {
+    const char* other = std::getenv("STEPSCOPE_TEST_CLOCK_PROGRAM");
+    return other ? other : STEPSCOPE_CLOCK_PROGRAM;
+}
+
 Game::Game(const std::string& scenario, const ClockController::Options& options)
-    : Game(std::vector<std::string>{STEPSCOPE_CLOCK_PROGRAM, scenario}, options) {}
+    : Game(std::vector<std::string>{clock_program(), scenario}, options) {}
 
 Game::Game(const std::vector<std::string>& command, const ClockController::Options& options)
     : clock_([&] {

@@ -17,6 +17,9 @@ struct Line {
     bool operator==(const Line&) const = default;
 };
 
+/** The test program; a test run may choose another build of it. */
+const char* clock_program();
+
 /** A program that runs with the clock library, and the controller that steps it. */
 class Game {
 public:
