@@ -56,6 +56,7 @@ native_has() {
         ;;
     gst) gst-inspect-1.0 --exists "$2" 2>/dev/null ;;
     python) python3 -c "import $2" 2>/dev/null ;;
+    file) [[ -n $(find /usr/include /usr/share/vulkan -name "$2" -print -quit 2>/dev/null) ]] ;;
     *) die "tools/native_packages.txt: unknown kind '$1'" ;;
     esac
 }
