@@ -13,7 +13,7 @@ struct ExecutableInfo {
         dynamic_elf,  // the library can be loaded
         static_elf,   // no dynamic loader: LD_PRELOAD has no effect
         go,           // dynamic or static, but with system calls of its own
-        elf_32,       // needs a 32-bit library
+        elf_32,       // a 32-bit program, and there is no library for those
         foreign,      // an ELF file for another machine
         setuid,       // the loader ignores LD_PRELOAD
         script,       // starts with #!; what matters is `interpreter`
@@ -25,7 +25,8 @@ struct ExecutableInfo {
     bool clock_works() const { return kind == Kind::dynamic_elf; }
 };
 
-/** Looks into the file; an error if it can't be read. Never runs it. */
-Result<ExecutableInfo> inspect_executable(const std::string& path);
+/** Looks into the file; an error if it can't be read. Never runs it. `has_library_32` says whether
+ * there is a clock library for 32-bit programs, too. */
+Result<ExecutableInfo> inspect_executable(const std::string& path, bool has_library_32 = false);
 
 }  // namespace stepscope

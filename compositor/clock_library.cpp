@@ -4,6 +4,10 @@
 #include <cstdlib>
 #include <filesystem>
 #include <format>
+#include <ranges>
+#include <string_view>
+
+#include "base/executable.hpp"
 
 namespace stepscope {
 namespace {
@@ -12,6 +16,23 @@ namespace fs = std::filesystem;
 
 constexpr const char* kName = "libstepscope-clock.so";
 constexpr const char* kLayerManifest = "VkLayer_STEPSCOPE_present.json";
+
+/** Where exec() finds it. */
+fs::path in_search_path(const std::string& program) {
+    if (program.contains('/')) {
+        return program;
+    }
+    const char* path = std::getenv("PATH");
+    std::error_code error;
+    for (const auto part :
+         std::views::split(std::string_view(path ? path : "/bin:/usr/bin"), ':')) {
+        const fs::path candidate = fs::path(std::string_view(part)) / program;
+        if (fs::is_regular_file(candidate, error)) {
+            return candidate;
+        }
+    }
+    return {};
+}
 
 }  // namespace
 
@@ -52,6 +73,12 @@ std::string clock_preload() {
     const fs::path library = clock_library_path();
     return has_clock_library_32() ? (library.parent_path() / "$LIB" / kName).string()
                                   : library.string();
+}
+
+std::string why_on_real_time(const std::string& program) {
+    const auto info = inspect_executable(in_search_path(program).string(), has_clock_library_32());
+    using Kind = ExecutableInfo::Kind;
+    return !info || info->kind == Kind::script || info->kind == Kind::unknown ? "" : info->message;
 }
 
 std::string vulkan_layer_directory() {

@@ -23,6 +23,10 @@ bool has_clock_library_32();
  * it, which the dynamic loader replaces by the name of its own kind of directory. */
 std::string clock_preload();
 
+/** Why this program, named as for exec(), will run on real time; empty where it will not, or where
+ * that can't be told: of a script, or of a file that can't be read. */
+std::string why_on_real_time(const std::string& program);
+
 /** The directory of the Vulkan layer's manifest, beside the clock library; empty where this was
  * built without. */
 std::string vulkan_layer_directory();

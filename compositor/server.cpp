@@ -258,6 +258,9 @@ void Server::start_game() {
             return;
         }
         inherit = clock.inherited_fds();
+        if (const std::string why = why_on_real_time(options_.command.front()); !why.empty()) {
+            log("{}", why);
+        }
         if (sound_) {
             sound_->set_origin(clock.monotonic_ns());
         }

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from stepscope.control import Control, Status
+from support.processes import wait_until
 from support.session import Session
 
 pytestmark = pytest.mark.usefixtures("runtime")
@@ -31,6 +32,16 @@ def program(request) -> Path:
 
 def ticks(session: Session) -> list[int]:
     return [int(value) for value in re.findall(r"^tick \d+ (\d+)$", session.output(), re.M)]
+
+
+def test_a_program_that_will_run_on_real_time_is_named(program, tmp_path):
+    # As installed where the compiler could build for 64 bits alone.
+    library = tmp_path / "libstepscope-clock.so"
+    shutil.copy(program.parent.parent.parent / "guest" / library.name, library)
+    with Session(program, "busy", options=("--lockstep", "--no-xwayland"),
+                 environment={"STEPSCOPE_CLOCK_LIBRARY": str(library)}) as session:
+        wait_until(lambda: "library for those is missing" in session.output(), "the message")
+        assert f"'{program}' is a 32-bit program" in session.output()
 
 
 def test_a_32_bit_program_lives_in_the_games_time(program):
