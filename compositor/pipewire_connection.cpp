@@ -94,7 +94,9 @@ void PipewireConnection::handle_core_error(void* data, uint32_t id, int /*sequen
                                            const char* message) {
     auto* self = static_cast<PipewireConnection*>(data);
     if (id != PW_ID_CORE || result != -EPIPE) {
-        log("PipeWire: {} (object {})", message, id);
+        if (!self->hooks_.expected(id)) {
+            log("PipeWire: {} (object {})", message, id);
+        }
         return;
     }
     self->lost_ = true;

@@ -67,6 +67,8 @@ public:
         std::function<void(pw_core* core)> connected;
         /** The daemon is gone; destroy everything that was made of the core, now. */
         std::function<void()> lost;
+        /** Whether an error about this object of ours is no news. */
+        std::function<bool(uint32_t id)> expected;
     };
 
     PipewireConnection(wl_event_loop* loop, Hooks hooks);

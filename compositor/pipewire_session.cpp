@@ -2,6 +2,7 @@
 #include "pipewire_session.hpp"
 
 #include "pipewire_connection.hpp"
+#include "pipewire_registry.hpp"
 #include "pipewire_sound.hpp"
 #include "pipewire_video.hpp"
 
@@ -15,7 +16,8 @@ public:
           offer_(offer),
           services_(services),
           connection_(loop_, {.connected = [this](pw_core* core) { handle_connected(core); },
-                              .lost = [this] { handle_lost(); }}) {
+                              .lost = [this] { handle_lost(); },
+                              .expected = [this](uint32_t id) { return registry_.asks_by(id); }}) {
         if (offer.sound) {
             sound_ =
                 std::make_unique<PipewireSound>(sound_node_name(offer.session), offer.session,
@@ -37,7 +39,7 @@ public:
             PipewireVideo::Names{.node = video_node_name(offer_.session),
                                  .session = offer_.session,
                                  .description = offer_.description},
-            services_, offer_.changed);
+            services_, registry_, offer_.changed);
         if (connection_.core() != nullptr) {
             video_->connect(connection_.core());
         }
@@ -63,6 +65,7 @@ public:
 
 private:
     void handle_connected(pw_core* core) {
+        registry_.connect(core);
         if (video_) {
             video_->connect(core);
         }
@@ -77,6 +80,7 @@ private:
         if (sound_) {
             sound_->disconnect();
         }
+        registry_.disconnect();
         offer_.changed();
     }
 
@@ -85,6 +89,7 @@ private:
     PictureServices services_;
     // The nodes go before the connection that they live on.
     PipewireConnection connection_;
+    PipewireRegistry registry_;
     std::unique_ptr<PipewireVideo> video_;
     std::unique_ptr<PipewireSound> sound_;
 };

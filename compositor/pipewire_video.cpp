@@ -55,7 +55,7 @@ const pw_stream_events PipewireVideo::kEvents{
 };
 
 PipewireVideo::PipewireVideo(wl_event_loop* loop, Names names, const PictureServices& services,
-                             std::function<void()> changed)
+                             PipewireRegistry& registry, std::function<void()> changed)
     : loop_(loop),
       names_(std::move(names)),
       services_(services),
@@ -63,6 +63,7 @@ PipewireVideo::PipewireVideo(wl_event_loop* loop, Names names, const PictureServ
       drawing_(services.renderer),
       pool_(loop, {services.lending, services.returns}, drawing_,
             services.renderer.timeline_device(), [this] { output_.handle_memory_returned(); }),
+      registry_(registry),
       changed_(std::move(changed)),
       poll_timer_(wl_event_loop_add_timer(loop, handle_poll, this)),
       due_timer_(wl_event_loop_add_timer(loop, handle_due, this)) {
@@ -97,9 +98,7 @@ void PipewireVideo::connect(pw_core* core) {
     if (result < 0) {
         log("PipeWire: no video node: {}", std::strerror(-result));
         disconnect();
-        return;
     }
-    links_.connect(core);
 }
 
 void PipewireVideo::disconnect() {
@@ -109,7 +108,9 @@ void PipewireVideo::disconnect() {
     streaming_ = false;
     cycle_open_ = false;
     position_ = nullptr;
-    links_.disconnect();
+    if (serial_ != 0) {
+        registry_.forget(pw_stream_get_node_id(stream_.get()));
+    }
     drop_undrawn();
     stream_.reset();  // gives the buffers back, by events that hook_ listens to
     hook_.forget();
@@ -154,6 +155,7 @@ void PipewireVideo::handle_state(void* data, pw_stream_state /*old*/, pw_stream_
     const bool streaming = state == PW_STREAM_STATE_STREAMING;
     if (self->serial_ == 0 && state >= PW_STREAM_STATE_PAUSED) {
         self->serial_ = object_serial(&pw_stream_get_properties(self->stream_.get())->dict);
+        self->registry_.remember_parameters(pw_stream_get_node_id(self->stream_.get()));
         self->changed_();
     }
     if (state == PW_STREAM_STATE_ERROR) {
@@ -539,7 +541,7 @@ int PipewireVideo::handle_poll(void* data) {
         self->stream_) {
         // Each consumer must answer to that, and one that stands still would hold the others up.
         if (self->must_renegotiate_ ||
-            self->links_.count(pw_stream_get_node_id(self->stream_.get())) <= 1) {
+            self->registry_.count_links(pw_stream_get_node_id(self->stream_.get())) <= 1) {
             self->announce_formats();
         } else {
             self->renegotiate_at_ns_ = 0;  // the next such picture asks again

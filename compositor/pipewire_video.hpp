@@ -11,8 +11,8 @@
 #include "picture_drawing.hpp"
 #include "pipewire_connection.hpp"
 #include "pipewire_format.hpp"
-#include "pipewire_links.hpp"
 #include "pipewire_pool.hpp"
+#include "pipewire_registry.hpp"
 #include "pipewire_session.hpp"
 
 namespace stepscope {
@@ -35,8 +35,9 @@ public:
         std::string description;
     };
 
+    /** The registry is borrowed, and of the same connection. */
     PipewireVideo(wl_event_loop* loop, Names names, const PictureServices& services,
-                  std::function<void()> changed);
+                  PipewireRegistry& registry, std::function<void()> changed);
     PipewireVideo(const PipewireVideo&) = delete;
     PipewireVideo& operator=(const PipewireVideo&) = delete;
     ~PipewireVideo() override;
@@ -102,7 +103,7 @@ private:
     CaptureOutput& output_;
     PictureDrawing drawing_;
     PipewirePool pool_;
-    PipewireLinks links_;
+    PipewireRegistry& registry_;
     PwHandle<pw_stream, pw_stream_destroy> stream_;
     PwHook hook_;
     std::function<void()> changed_;

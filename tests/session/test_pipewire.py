@@ -26,7 +26,7 @@ QUEUE = "max-buffers=200"
 # comes and goes.
 DOOM_SECONDS = int(os.environ.get("STEPSCOPE_TEST_DOOM_SECONDS", "3"))
 SOUND_SECONDS = float(os.environ.get("STEPSCOPE_TEST_SOUND_SECONDS", "6"))
-CYCLES = int(os.environ.get("STEPSCOPE_TEST_CYCLES", "20"))
+CYCLES = int(os.environ.get("STEPSCOPE_TEST_CYCLES", "100"))
 
 
 @pytest.fixture(autouse=True)
