@@ -13,7 +13,7 @@
 namespace stepscope {
 namespace {
 
-constexpr uint32_t kControlVersion = 4;
+constexpr uint32_t kControlVersion = 5;
 
 ControlDisplay* self_of(wl_resource* resource) {
     return static_cast<ControlDisplay*>(wl_resource_get_user_data(resource));
@@ -45,6 +45,7 @@ const struct stepscope_session_v1_interface ControlDisplay::kSessionRequests{
     .set_output = set_output,
     .terminate = terminate,
     .offer_pipewire = offer_pipewire,
+    .create_pipewire_node = create_pipewire_node,
 };
 
 ControlDisplay::ControlDisplay(wl_display* display, CaptureOutput& output, BufferLending& lending,
@@ -55,6 +56,7 @@ ControlDisplay::ControlDisplay(wl_display* display, CaptureOutput& output, Buffe
       returns_(returns),
       state_(std::move(state)),
       hooks_(std::move(hooks)),
+      pipewire_requests_(hooks_.pipewire_nodes),
       global_(
           wl_global_create(display, &stepscope_control_v1_interface, kControlVersion, this, bind)) {
     make_private(global_);
@@ -277,7 +279,15 @@ void ControlDisplay::offer_pipewire(wl_client* /*client*/, wl_resource* resource
     }
 }
 
+void ControlDisplay::create_pipewire_node(wl_client* /*client*/, wl_resource* resource, uint32_t id,
+                                          uint32_t width, uint32_t height, uint32_t numerator,
+                                          uint32_t denominator) {
+    self_of(resource)->pipewire_requests_.create(
+        resource, id, {.width = width, .height = height, .limit = {numerator, denominator}});
+}
+
 void ControlDisplay::handle_pipewire_changed(const PipewireNodes& nodes) {
+    pipewire_requests_.handle_changed();
     auto high = [](uint64_t value) { return static_cast<uint32_t>(value >> 32); };
     auto low = [](uint64_t value) { return static_cast<uint32_t>(value); };
     for (wl_resource* session : pipewire_watchers_) {

@@ -13,6 +13,7 @@
 #include "capture.hpp"
 #include "gamepads.hpp"
 #include "listener.hpp"
+#include "pipewire_requests.hpp"
 #include "pipewire_session.hpp"
 #include "stepped_sound.hpp"
 #include "stepper.hpp"
@@ -43,6 +44,7 @@ public:
         std::function<void()> terminate;
         /** Make the pictures a PipeWire node; empty where this build can't. */
         std::function<void()> offer_pipewire;
+        PipewireRequests::Hooks pipewire_nodes;
     };
 
     ControlDisplay(wl_display* display, CaptureOutput& output, BufferLending& lending,
@@ -84,6 +86,9 @@ private:
                            uint32_t height, uint32_t numerator, uint32_t denominator);
     static void terminate(wl_client* client, wl_resource* resource);
     static void offer_pipewire(wl_client* client, wl_resource* resource);
+    static void create_pipewire_node(wl_client* client, wl_resource* resource, uint32_t id,
+                                     uint32_t width, uint32_t height, uint32_t numerator,
+                                     uint32_t denominator);
     static const struct stepscope_control_v1_interface kControlRequests;
     static const struct stepscope_session_v1_interface kSessionRequests;
 
@@ -106,6 +111,7 @@ private:
     std::list<std::unique_ptr<Capture>> captures_;
     std::set<wl_resource*> sessions_;
     std::set<wl_resource*> pipewire_watchers_;  // of those
+    PipewireRequests pipewire_requests_;
     std::optional<Stepper> stepper_;
     SteppedSound* sound_ = nullptr;  // may be null
     Gamepads* gamepads_ = nullptr;

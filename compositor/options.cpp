@@ -122,6 +122,13 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
         ->type_name("NUMBER");
     app.add_flag("--pipewire", options.pipewire,
                  "Offer the picture as a PipeWire video source, stepscope.SESSION");
+    std::vector<std::string> pipewire_nodes;
+    app.add_option("--pipewire-node", pipewire_nodes,
+                   "Offer pictures of that size, and at most so many a second, as a PipeWire video "
+                   "source of their own: stepscope.SESSION.WIDTHxHEIGHT@RATE; as often as wanted")
+        ->expected(1)
+        ->take_all()
+        ->type_name("SIZE[@RATE]");
     std::string audio = "auto";
     add_choice(app, "--audio", audio,
                "Where the game's sound goes: to a sink of the session's own (session), to this "
@@ -174,6 +181,13 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
         if (auto valid = check_session_name(options.session); !valid) {
             return usage_error("--session: " + valid.error().message);
         }
+    }
+    for (const std::string& text : pipewire_nodes) {
+        auto demand = parse_picture_demand(text);
+        if (!demand) {
+            return usage_error("--pipewire-node: " + demand.error().message);
+        }
+        options.pipewire_nodes.push_back(*demand);
     }
     options.command = app.remaining();
     if (!options.command.empty() && options.command.front() == "--") {

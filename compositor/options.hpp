@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/refresh_rate.hpp"
+#include "picture_demand.hpp"
 #include "renderer.hpp"
 
 namespace stepscope {
@@ -41,6 +42,7 @@ struct Options {
     unsigned gamepads = 0;
     bool lockstep = false;
     bool pipewire = false;
+    std::vector<PictureDemand> pipewire_nodes;
     AudioMode audio = AudioMode::automatic;
     std::optional<uint64_t> seed;
     int ready_fd = -1;

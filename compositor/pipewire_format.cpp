@@ -58,7 +58,7 @@ std::vector<uint64_t> values_of(const spa_pod& pod) {
     return {numbers, numbers + count};
 }
 
-enum class Size { native, any };
+enum class Size { exact, any };
 enum class Rate { variable, fixed };
 
 /** Without a choice of its own PipeWire leaves it to us, who allocate: see VideoFormat::choices. */
@@ -81,7 +81,7 @@ struct Memory {
     std::optional<uint64_t> fixed;
 };
 
-void add_format(Pods& pods, const VideoOffer& offer, uint32_t fourcc, Size size, Rate rate,
+void add_format(Pods& pods, const VideoOffer& offer, uint32_t fourcc, Size size, Rate timing,
                 const Memory& memory) {
     spa_pod_builder& builder = pods.builder();
     spa_pod_frame object;
@@ -100,7 +100,7 @@ void add_format(Pods& pods, const VideoOffer& offer, uint32_t fourcc, Size size,
         add_modifiers(builder, *memory.modifiers);
     }
     spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_size, 0);
-    if (size == Size::native) {
+    if (size == Size::exact) {
         spa_pod_builder_rectangle(&builder, offer.width, offer.height);
     } else {
         spa_pod_builder_push_choice(&builder, &choice, SPA_CHOICE_Range, 0);
@@ -109,16 +109,19 @@ void add_format(Pods& pods, const VideoOffer& offer, uint32_t fourcc, Size size,
         spa_pod_builder_rectangle(&builder, kMaxOutputSide, kMaxOutputSide);
         spa_pod_builder_pop(&builder, &choice);
     }
-    const RefreshRate most = offer.rate.unlimited() ? RefreshRate{kMaxRefreshHertz, 1} : offer.rate;
+    const RefreshRate most{kMaxRefreshHertz, 1};
+    const RefreshRate end = offer.limit.value_or(most);
+    const RefreshRate usual = offer.limit.value_or(offer.rate.unlimited() ? most : offer.rate);
+    const RefreshRate least = end.hertz() < 1 ? end : RefreshRate{1, 1};
     spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_framerate, 0);
-    if (rate == Rate::variable) {
+    if (timing == Rate::variable) {
         spa_pod_builder_fraction(&builder, 0, 1);
         spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_maxFramerate, 0);
     }
     spa_pod_builder_push_choice(&builder, &choice, SPA_CHOICE_Range, 0);
-    spa_pod_builder_fraction(&builder, most.numerator, most.denominator);
-    spa_pod_builder_fraction(&builder, 1, 1);
-    spa_pod_builder_fraction(&builder, kMaxRefreshHertz, 1);
+    for (const RefreshRate& rate : {usual, least, end}) {
+        spa_pod_builder_fraction(&builder, rate.numerator, rate.denominator);
+    }
     spa_pod_builder_pop(&builder, &choice);
     // What games draw, unless they say otherwise.
     spa_pod_builder_prop(&builder, SPA_FORMAT_VIDEO_colorRange, 0);
@@ -210,13 +213,15 @@ void add_formats(Pods& pods, const VideoOffer& offer, const std::optional<VideoF
         exact.width = fixed->width;
         exact.height = fixed->height;
         for (Rate rate : {Rate::variable, Rate::fixed}) {
-            add_format(pods, exact, fixed->fourcc, Size::native, rate,
+            add_format(pods, exact, fixed->fourcc, Size::exact, rate,
                        {.modifiers = nullptr, .fixed = fixed->modifier});
         }
     }
-    add(offer.fourcc, Size::native, offer.modifiers);
+    if (offer.native != 0) {
+        add(offer.native, Size::exact, offer.modifiers);
+    }
     for (uint32_t fourcc : offer.drawable) {
-        add(fourcc, Size::any, offer.drawable_modifiers);
+        add(fourcc, offer.any_size ? Size::any : Size::exact, offer.drawable_modifiers);
     }
 }
 

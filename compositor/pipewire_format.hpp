@@ -14,17 +14,23 @@ namespace stepscope {
 
 /** What the session can give to PipeWire consumers. */
 struct VideoOffer {
-    /** Of the pictures as they are: only these reach consumers without a copy. */
-    uint32_t fourcc = 0;
+    /** Format of the pictures as they are: only these reach consumers without a copy. 0 if they
+     * are of another size. */
+    uint32_t native = 0;
     uint32_t width = 0;
     uint32_t height = 0;
     /** For native pictures that are DMA-BUFs, best first; empty for memfd. */
     std::vector<uint64_t> modifiers;
-    /** Further formats that can be drawn, in any size. */
+    /** Further formats that can be drawn, in this size or in any. */
     std::vector<uint32_t> drawable;
     /** DMA-BUFs that we can draw into; empty where we have none. */
     std::vector<uint64_t> drawable_modifiers;
+    bool any_size = true;
     RefreshRate rate{};
+    /** Not faster than that, whatever consumers ask for. */
+    std::optional<RefreshRate> limit;
+
+    bool operator==(const VideoOffer&) const = default;
 };
 
 /** What was negotiated. */

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "pipewire_session.hpp"
 
+#include <algorithm>
+#include <list>
+#include <vector>
+
+#include "pacer.hpp"
 #include "pipewire_connection.hpp"
 #include "pipewire_registry.hpp"
 #include "pipewire_sound.hpp"
@@ -8,6 +13,10 @@
 
 namespace stepscope {
 namespace {
+
+/** A node that nobody wants waits that long for somebody to link to it. */
+constexpr int64_t kUnwantedNs = 10'000'000'000;
+constexpr int kLookForConsumersMs = 500;
 
 class Session final : public PipewireSession {
 public:
@@ -17,7 +26,8 @@ public:
           services_(services),
           connection_(loop_, {.connected = [this](pw_core* core) { handle_connected(core); },
                               .lost = [this] { handle_lost(); },
-                              .expected = [this](uint32_t id) { return registry_.asks_by(id); }}) {
+                              .expected = [this](uint32_t id) { return registry_.asks_by(id); }}),
+          unwanted_timer_(wl_event_loop_add_timer(loop_, handle_unwanted, this)) {
         if (offer.sound) {
             sound_ =
                 std::make_unique<PipewireSound>(sound_node_name(offer.session), offer.session,
@@ -34,15 +44,43 @@ public:
         if (video_) {
             return;
         }
-        video_ = std::make_unique<PipewireVideo>(
-            loop_,
-            PipewireVideo::Names{.node = video_node_name(offer_.session),
-                                 .session = offer_.session,
-                                 .description = offer_.description},
-            services_, registry_, offer_.changed);
-        if (connection_.core() != nullptr) {
-            video_->connect(connection_.core());
+        video_ = make_video({.node = video_node_name(offer_.session),
+                             .session = offer_.session,
+                             .description = offer_.description});
+    }
+
+    bool want(const PictureDemand& demand) override {
+        auto found = std::ranges::find(demanded_, demand, &Demanded::demand);
+        if (found != demanded_.end()) {
+            ++found->wanted;
+            return true;
         }
+        if (demanded_.size() == kMaxDemandedNodes) {
+            return false;
+        }
+        demanded_.push_back(
+            {.demand = demand,
+             .wanted = 1,
+             .video = make_video({.node = video_node_name(offer_.session, demand),
+                                  .session = offer_.session,
+                                  .description = offer_.description + ", " + to_string(demand),
+                                  .demand = demand})});
+        return true;
+    }
+
+    void release(const PictureDemand& demand) override {
+        auto found = std::ranges::find(demanded_, demand, &Demanded::demand);
+        if (found != demanded_.end() && found->wanted > 0) {
+            --found->wanted;
+            wl_event_source_timer_update(unwanted_timer_.get(), kLookForConsumersMs);
+        }
+    }
+
+    PipewireNode node_for(const PictureDemand& demand) const override {
+        auto found = std::ranges::find(demanded_, demand, &Demanded::demand);
+        return found != demanded_.end()
+                   ? PipewireNode{.name = found->video->name(), .serial = found->video->serial()}
+                   : PipewireNode{};
     }
 
     PipewireNodes nodes() const override {
@@ -64,24 +102,77 @@ public:
     }
 
 private:
+    /** A node of its own for pictures that somebody asked for. */
+    struct Demanded {
+        PictureDemand demand;
+        unsigned wanted = 0;
+        std::unique_ptr<PipewireVideo> video;
+        int64_t unwanted_since_ns = 0;  // 0: it is wanted
+    };
+
+    std::unique_ptr<PipewireVideo> make_video(PipewireVideo::Settings settings) {
+        auto video = std::make_unique<PipewireVideo>(loop_, std::move(settings), services_,
+                                                     registry_, offer_.changed);
+        if (connection_.core() != nullptr) {
+            video->connect(connection_.core());
+        }
+        return video;
+    }
+
+    static int handle_unwanted(void* data) {
+        static_cast<Session*>(data)->remove_unwanted();
+        return 0;
+    }
+
+    void remove_unwanted() {
+        const int64_t now_ns = monotonic_ns();
+        bool unwanted = false;
+        const size_t removed = std::erase_if(demanded_, [&](Demanded& node) {
+            if (node.wanted > 0 || node.video->linked()) {
+                node.unwanted_since_ns = 0;
+            } else if (node.unwanted_since_ns == 0) {
+                node.unwanted_since_ns = now_ns;
+            }
+            unwanted = unwanted || node.wanted == 0;
+            return node.unwanted_since_ns != 0 && now_ns - node.unwanted_since_ns > kUnwantedNs;
+        });
+        if (unwanted) {
+            wl_event_source_timer_update(unwanted_timer_.get(), kLookForConsumersMs);
+        }
+        if (removed > 0) {
+            offer_.changed();
+        }
+    }
+
     void handle_connected(pw_core* core) {
         registry_.connect(core);
-        if (video_) {
-            video_->connect(core);
+        for (PipewireVideo* video : videos()) {
+            video->connect(core);
         }
         if (sound_) {
             sound_->connect(core);
         }
     }
     void handle_lost() {
-        if (video_) {
-            video_->disconnect();
+        for (PipewireVideo* video : videos()) {
+            video->disconnect();
         }
         if (sound_) {
             sound_->disconnect();
         }
         registry_.disconnect();
         offer_.changed();
+    }
+
+    std::vector<PipewireVideo*> videos() const {
+        std::vector<PipewireVideo*> all;
+        if (video_) {
+            all.push_back(video_.get());
+        }
+        for (const Demanded& node : demanded_) {
+            all.push_back(node.video.get());
+        }
+        return all;
     }
 
     wl_event_loop* loop_;
@@ -91,6 +182,8 @@ private:
     PipewireConnection connection_;
     PipewireRegistry registry_;
     std::unique_ptr<PipewireVideo> video_;
+    std::list<Demanded> demanded_;
+    EventSource unwanted_timer_;
     std::unique_ptr<PipewireSound> sound_;
 };
 

@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "buffer_returns.hpp"
 #include "capture_output.hpp"
+#include "picture_demand.hpp"
 
 namespace stepscope {
 
@@ -30,6 +31,17 @@ struct PictureServices {
     const Renderer& renderer;
 };
 
+/** Nodes for demands that a session can have. */
+inline constexpr size_t kMaxDemandedNodes = 16;
+
+/** A node as PipeWire knows it: object.serial, 0 while there is no such node. */
+struct PipewireNode {
+    std::string name;
+    uint64_t serial = 0;
+
+    bool operator==(const PipewireNode&) const = default;
+};
+
 /** The session's nodes as PipeWire knows them: object.serial, 0 while there is no such node. */
 struct PipewireNodes {
     std::string video;
@@ -50,6 +62,16 @@ public:
     /** Makes the video node, if there is none yet. */
     virtual void offer_video() = 0;
     virtual PipewireNodes nodes() const = 0;
+    /**
+     * Makes a node of its own for pictures like that, or shares the one that there is. It goes some
+     * seconds after it was last wanted, by anyone here or by a linked consumer. False if there are
+     * too many.
+     */
+    virtual bool want(const PictureDemand& demand) = 0;
+    /** Undoes a want(). */
+    virtual void release(const PictureDemand& demand) = 0;
+    /** Name empty if there is none. */
+    virtual PipewireNode node_for(const PictureDemand& demand) const = 0;
     /** Waits, no longer than that, until the daemon has made what the game will look for. */
     virtual void wait_until_ready(int milliseconds) = 0;
 };
@@ -57,6 +79,9 @@ public:
 /** Names of a session's nodes. */
 inline std::string video_node_name(const std::string& session) {
     return "stepscope." + session;
+}
+inline std::string video_node_name(const std::string& session, const PictureDemand& demand) {
+    return video_node_name(session) + "." + to_string(demand);
 }
 inline std::string sound_node_name(const std::string& session) {
     return "stepscope." + session + ".sound";

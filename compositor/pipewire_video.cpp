@@ -12,31 +12,12 @@
 namespace stepscope {
 namespace {
 
-/** A cycle that takes longer has a consumer in it that stands still. */
-constexpr int64_t kStalledNs = 100'000'000;
 /** New memory of a game's comes in groups: wait a while before negotiating anew. */
 constexpr int64_t kSettleNs = 200'000'000;
 /** Without a free buffer for so long, all of them are given up and new ones made. */
 constexpr int64_t kStarvedNs = 1'000'000'000;
-/** For the graph's clock, where each commit is a frame. */
-constexpr int64_t kUnknownPeriodNs = 16'666'667;
 constexpr int kShortestPollMs = 1;
 constexpr int kLongestPollMs = 16;
-/** Pictures that are a little early are on time: games do not keep to the nanosecond. */
-constexpr int64_t kEarlyPart = 8;
-
-bool same_layout(const FrameMemory& a, const FrameMemory& b) {
-    return a.kind == b.kind && a.width == b.width && a.height == b.height && a.fourcc == b.fourcc &&
-           a.modifier == b.modifier && a.planes == b.planes;
-}
-
-bool passes_as(const FrameMemory& memory, const VideoFormat& format) {
-    const bool dmabuf = memory.kind == FrameMemory::Kind::dmabuf;
-    return (dmabuf ? format.modifier == memory.modifier : !format.modifier) &&
-           memory.fourcc == format.fourcc && memory.width == format.width &&
-           memory.height == format.height;
-}
-
 }  // namespace
 
 const pw_stream_events PipewireVideo::kEvents{
@@ -54,10 +35,11 @@ const pw_stream_events PipewireVideo::kEvents{
     .trigger_done = handle_cycle_end,
 };
 
-PipewireVideo::PipewireVideo(wl_event_loop* loop, Names names, const PictureServices& services,
-                             PipewireRegistry& registry, std::function<void()> changed)
+PipewireVideo::PipewireVideo(wl_event_loop* loop, Settings settings,
+                             const PictureServices& services, PipewireRegistry& registry,
+                             std::function<void()> changed)
     : loop_(loop),
-      names_(std::move(names)),
+      settings_(std::move(settings)),
       services_(services),
       output_(services.output),
       drawing_(services.renderer),
@@ -65,6 +47,7 @@ PipewireVideo::PipewireVideo(wl_event_loop* loop, Names names, const PictureServ
             services.renderer.timeline_device(), [this] { output_.handle_memory_returned(); }),
       registry_(registry),
       changed_(std::move(changed)),
+      offer_(services.output, services.renderer, settings_.demand),
       poll_timer_(wl_event_loop_add_timer(loop, handle_poll, this)),
       due_timer_(wl_event_loop_add_timer(loop, handle_due, this)) {
     output_.add_sink(this);
@@ -77,19 +60,20 @@ PipewireVideo::~PipewireVideo() {
 
 void PipewireVideo::connect(pw_core* core) {
     stream_.reset(pw_stream_new(
-        core, names_.node.c_str(),
-        pw_properties_new(PW_KEY_MEDIA_TYPE, "Video", PW_KEY_MEDIA_CATEGORY, "Capture",
-                          PW_KEY_MEDIA_ROLE, "Game", PW_KEY_MEDIA_CLASS, "Video/Source",
-                          PW_KEY_NODE_NAME, names_.node.c_str(), PW_KEY_NODE_DESCRIPTION,
-                          names_.description.c_str(), PW_KEY_MEDIA_NAME, names_.session.c_str(),
-                          "stepscope.session", names_.session.c_str(), nullptr)));
+        core, settings_.node.c_str(),
+        pw_properties_new(
+            PW_KEY_MEDIA_TYPE, "Video", PW_KEY_MEDIA_CATEGORY, "Capture", PW_KEY_MEDIA_ROLE, "Game",
+            PW_KEY_MEDIA_CLASS, "Video/Source", PW_KEY_NODE_NAME, settings_.node.c_str(),
+            PW_KEY_NODE_DESCRIPTION, settings_.description.c_str(), PW_KEY_MEDIA_NAME,
+            settings_.session.c_str(), "stepscope.session", settings_.session.c_str(), nullptr)));
     if (!stream_) {
         log("PipeWire: no video node: {}", std::strerror(errno));
         return;
     }
     pw_stream_add_listener(stream_.get(), hook_.take(), &kEvents, this);
+    cycle_.use(stream_.get());
     Pods pods;
-    add_formats(pods, offer(), std::nullopt);
+    add_formats(pods, offer_.current(), std::nullopt);
     const int result = pw_stream_connect(
         stream_.get(), PW_DIRECTION_OUTPUT, PW_ID_ANY,
         static_cast<pw_stream_flags>(PW_STREAM_FLAG_DRIVER | PW_STREAM_FLAG_ALLOC_BUFFERS |
@@ -106,8 +90,7 @@ void PipewireVideo::disconnect() {
         wl_event_source_remove(std::exchange(idle_, nullptr));
     }
     streaming_ = false;
-    cycle_open_ = false;
-    position_ = nullptr;
+    cycle_.stop();
     if (serial_ != 0) {
         registry_.forget(pw_stream_get_node_id(stream_.get()));
     }
@@ -120,23 +103,8 @@ void PipewireVideo::disconnect() {
     serial_ = 0;
 }
 
-VideoOffer PipewireVideo::offer() const {
-    VideoOffer offer;
-    offer.fourcc = native_.fourcc != 0 ? native_.fourcc : uint32_t{DRM_FORMAT_XRGB8888};
-    offer.width = native_.fourcc != 0 ? native_.width : output_.width();
-    offer.height = native_.fourcc != 0 ? native_.height : output_.height();
-    offer.rate = output_.rate();
-    offer.drawable = {DRM_FORMAT_XRGB8888, DRM_FORMAT_XBGR8888};
-    if (services_.renderer.makes_dmabufs()) {
-        offer.drawable_modifiers = {DRM_FORMAT_MOD_LINEAR};
-    }
-    if (native_.kind == FrameMemory::Kind::dmabuf) {
-        offer.modifiers = {native_.modifier};
-        if (native_.modifier != DRM_FORMAT_MOD_LINEAR) {
-            offer.modifiers.push_back(DRM_FORMAT_MOD_LINEAR);
-        }
-    }
-    return offer;
+bool PipewireVideo::linked() const {
+    return serial_ != 0 && registry_.count_links(pw_stream_get_node_id(stream_.get())) > 0;
 }
 
 // Also makes PipeWire negotiate anew, with new buffers.
@@ -145,7 +113,7 @@ void PipewireVideo::announce_formats(const std::optional<VideoFormat>& fixed) {
     must_renegotiate_ = false;
     renegotiating_ = renegotiating_ || streaming_;
     Pods pods;
-    add_formats(pods, offer(), fixed);
+    add_formats(pods, offer_.current(), fixed);
     pw_stream_update_params(stream_.get(), pods.data(), pods.size());
 }
 
@@ -171,17 +139,18 @@ void PipewireVideo::handle_state(void* data, pw_stream_state /*old*/, pw_stream_
         return;
     }
     self->streaming_ = streaming;
-    self->close_cycle();
+    self->cycle_.end();
     if (streaming) {
         // Who was there before has this picture.
         if (!std::exchange(self->renegotiating_, false)) {
             self->behind_ = true;
             self->discontinuity_ = true;
-            self->due_ns_ = 0;
+            self->limit_.reset();
         }
         self->whole_ = true;
         self->output_.request_picture();
     } else {
+        self->counts_.tell(self->stream_.get(), monotonic_ns(), true);
         self->arm_poll(false);
     }
 }
@@ -203,15 +172,10 @@ void PipewireVideo::handle_parameter(void* data, uint32_t id, const spa_pod* par
 // The first of two steps: the consumer names what it can read, we what it will be. PipeWire then
 // comes back with that.
 void PipewireVideo::choose_modifier(const VideoFormat& format) {
-    VideoFormat fixed = format;
-    fixed.choices.clear();
-    auto usable = [&](uint64_t modifier) {
+    if (auto modifier = offer_.choose_modifier(format, drawing_)) {
+        VideoFormat fixed = format;
+        fixed.choices.clear();
         fixed.modifier = modifier;
-        return std::ranges::contains(format.choices, modifier) &&
-               (passes_as(native_, fixed) ||
-                drawing_.make(fixed.fourcc, fixed.width, fixed.height, modifier) != nullptr);
-    };
-    if (usable(native_.modifier) || usable(DRM_FORMAT_MOD_LINEAR)) {
         announce_formats(fixed);
         return;
     }
@@ -220,19 +184,9 @@ void PipewireVideo::choose_modifier(const VideoFormat& format) {
 
 void PipewireVideo::take_format(const VideoFormat& format) {
     format_ = format;
-    std::vector<wlr_buffer*> memories;
-    if (passes(native_)) {
-        for (const auto& [memory, known] : known_) {
-            memories.push_back(memory);
-        }
-    }
     Pods pods;
-    add_buffer_parameters(pods, format, pool_.plan(format, std::move(memories)));
+    add_buffer_parameters(pods, format, pool_.plan(format, offer_.memories_for(format)));
     pw_stream_update_params(stream_.get(), pods.data(), pods.size());
-}
-
-bool PipewireVideo::passes(const FrameMemory& memory) const {
-    return format_ && passes_as(memory, *format_);
 }
 
 void PipewireVideo::handle_add_buffer(void* data, pw_buffer* buffer) {
@@ -252,26 +206,10 @@ void PipewireVideo::handle_remove_buffer(void* data, pw_buffer* buffer) {
     self->pool_.remove(buffer, self->streaming_ || self->renegotiating_);
 }
 
-void PipewireVideo::note_memory(const CapturedFrame& frame) {
-    if (!same_layout(native_, frame.memory)) {
-        known_.clear();
-        native_ = frame.memory;
-        native_.plane = {};  // the descriptors are this frame's
-        if (stream_) {
-            announce_formats();
-        }
-    }
-    auto& known = known_[frame.buffer];
-    if (!known) {
-        known = std::make_unique<Known>();
-        wlr_buffer* buffer = frame.buffer;
-        known->destroyed.connect(buffer->events.destroy,
-                                 [this, buffer](void*) { known_.erase(buffer); });
-    }
-}
-
 void PipewireVideo::handle_frame(const CapturedFrame& frame) {
-    note_memory(frame);
+    if (offer_.note(frame) && stream_) {
+        announce_formats();
+    }
     if (!streaming_ || !format_) {
         behind_ = behind_ || frame.commit != sent_commit_;
         return;
@@ -289,36 +227,35 @@ void PipewireVideo::handle_frame(const CapturedFrame& frame) {
     }
     seen_commit_ = frame.commit;
     behind_ = true;
-    if (cycle_open_ && frame.presented_ns - cycle_since_ns_ > kStalledNs) {
-        close_cycle();
+    if (cycle_.stalled(frame.presented_ns)) {
+        cycle_.end();
     }
-    if (cycle_open_ || undrawn_ || too_early(frame.presented_ns)) {
+    if (cycle_.running() || undrawn_ || too_early(frame.presented_ns)) {
         return;
     }
     collect();
     show(frame);
 }
 
+// It has no number: the output tries again, and may yet show the same picture.
 void PipewireVideo::handle_lost_frame() {
-    if (streaming_) {
-        ++sequence_;
-        behind_ = true;
+    if (!streaming_) {
+        return;
+    }
+    behind_ = true;
+    collect();
+    if (pool_.any_out()) {
+        note_starved();  // what the output lacks may be what consumers keep
     }
 }
 
 bool PipewireVideo::too_early(int64_t time_ns) {
-    if (!format_ || format_->limit.unlimited()) {
-        return false;
-    }
-    const int64_t period = format_->limit.period_start_ns(1);
-    if (due_ns_ != 0 && time_ns < due_ns_ - period / kEarlyPart) {
-        const int64_t wait_ms = (due_ns_ - time_ns) / 1'000'000;
+    const int64_t wait_ns = limit_.wait_ns(format_->limit, time_ns);
+    if (wait_ns > 0) {
+        const int64_t wait_ms = wait_ns / 1'000'000;
         wl_event_source_timer_update(due_timer_.get(), std::max(1, static_cast<int>(wait_ms)));
-        return true;
     }
-    // On the consumer's beat, but never to make up for what was missed.
-    due_ns_ = std::max(due_ns_ + period, time_ns);
-    return false;
+    return wait_ns > 0;
 }
 
 int PipewireVideo::handle_due(void* data) {
@@ -331,7 +268,7 @@ int PipewireVideo::handle_due(void* data) {
 
 // Where to put a picture: its own memory, or one of ours to draw it into. Null if there is none.
 PipewireBuffer* PipewireVideo::place_for(const CapturedFrame& frame) {
-    if (passes(frame.memory)) {
+    if (passes_as(frame.memory, *format_)) {
         PipewireBuffer* buffer = pool_.find(frame.buffer);
         if (buffer != nullptr && buffer->home() && !buffer->out()) {
             return buffer;
@@ -383,7 +320,7 @@ bool PipewireVideo::deliver(const CapturedFrame& frame, PipewireBuffer& target, 
         acquire = drawn ? &*drawn : nullptr;
     }
     starved_since_ns_ = 0;
-    pool_.send(target, ++picture_);
+    pool_.send(target, cycle_.next_picture());
     if (target.has_timeline()) {
         target.set_acquire(acquire);
     }
@@ -397,7 +334,13 @@ bool PipewireVideo::deliver(const CapturedFrame& frame, PipewireBuffer& target, 
                     .height = format_->height,
                     .damage = scaled || std::exchange(whole_, false) ? nullptr : damage.get()});
     pw_stream_queue_buffer(stream_.get(), target.pw());
-    trigger(frame.presented_ns);
+    cycle_.begin(frame.presented_ns, output_.rate());
+    FramePath path = frame.path;
+    if (target.memory() != frame.buffer) {
+        path = scaled ? STEPSCOPE_CAPTURE_V1_PATH_COMPOSED : STEPSCOPE_CAPTURE_V1_PATH_COPIED;
+    }
+    counts_.add(path);
+    counts_.tell(stream_.get(), frame.presented_ns, false);
     return true;
 }
 
@@ -428,7 +371,7 @@ void PipewireVideo::handle_drawn() {
     const std::unique_ptr<Undrawn> drawn = std::move(undrawn_);
     collect();
     PipewireBuffer* target =
-        streaming_ && format_ && !cycle_open_ ? place_for(drawn->frame) : nullptr;
+        streaming_ && format_ && !cycle_.running() ? place_for(drawn->frame) : nullptr;
     if (target == nullptr ||
         !deliver(drawn->frame, *target, drawn->shown_ns, drawn->sequence, drawn->damage)) {
         damage_.add(drawn->damage.get());
@@ -449,44 +392,11 @@ void PipewireVideo::drop_undrawn() {
     }
 }
 
-// This area has the driver's clock, by which all nodes of its graph tell the time.
 void PipewireVideo::handle_io(void* data, uint32_t id, void* area, uint32_t size) {
     auto* self = static_cast<PipewireVideo*>(data);
     if (id == SPA_IO_Position) {
-        self->position_ = area != nullptr && size >= sizeof(spa_io_position)
-                              ? static_cast<spa_io_position*>(area)
-                              : nullptr;
-        // Nodes count from what they find here when they start.
-        self->set_clock();
+        self->cycle_.set_position(area, size, self->output_.rate());
     }
-}
-
-// Samples of a nanosecond since the epoch of CLOCK_MONOTONIC: consumers that count samples and
-// those that read the time arrive at the same.
-void PipewireVideo::set_clock() {
-    if (position_ == nullptr || !pw_stream_is_driving(stream_.get())) {
-        return;
-    }
-    const auto now_ns = static_cast<uint64_t>(monotonic_ns());
-    const RefreshRate& rate = output_.rate();
-    spa_io_clock& clock = position_->clock;
-    clock.nsec = now_ns;
-    clock.rate = {1, 1'000'000'000};
-    clock.position = now_ns;
-    clock.duration =
-        static_cast<uint64_t>(rate.unlimited() ? kUnknownPeriodNs : rate.period_start_ns(1));
-    clock.delay = 0;
-    clock.rate_diff = 1.0;
-    clock.next_nsec = now_ns + clock.duration;
-}
-
-void PipewireVideo::trigger(int64_t time_ns) {
-    cycle_since_ns_ = time_ns;
-    cycle_open_ = pw_stream_is_driving(stream_.get());
-    if (cycle_open_) {
-        set_clock();
-    }
-    pw_stream_trigger_process(stream_.get());
 }
 
 // All consumers that run within the cycle have done so. Called from within PipeWire's own work, so
@@ -501,27 +411,22 @@ void PipewireVideo::handle_cycle_end(void* data) {
 void PipewireVideo::handle_idle(void* data) {
     auto* self = static_cast<PipewireVideo*>(data);
     self->idle_ = nullptr;
-    if (!self->cycle_open_) {
+    if (!self->cycle_.running()) {
         return;
     }
-    self->close_cycle();
+    self->cycle_.end();
     self->collect();
     self->arm_poll(false);
-    if (self->behind_ && self->due_ns_ == 0) {
+    if (self->behind_ && (!self->format_ || self->format_->limit.unlimited())) {
         self->output_.request_picture();
     }
 }
 
-void PipewireVideo::close_cycle() {
-    cycle_open_ = false;
-    picture_done_ = picture_;
-}
-
 void PipewireVideo::collect() {
-    if (stream_ && !cycle_open_) {
+    if (stream_ && !cycle_.running()) {
         // Without a graph that runs nothing can come to a consumer any more.
         pool_.collect(stream_.get(),
-                      streaming_ ? picture_done_ : std::numeric_limits<uint64_t>::max());
+                      streaming_ ? cycle_.done() : std::numeric_limits<uint64_t>::max());
     }
 }
 

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
-#include <map>
 #include <memory>
-#include <vector>
 
 #include "buffer_fences.hpp"
 #include "capture.hpp"
 #include "capture_output.hpp"
 #include "picture_drawing.hpp"
+#include "picture_limit.hpp"
+#include "picture_offer.hpp"
 #include "pipewire_connection.hpp"
+#include "pipewire_counts.hpp"
+#include "pipewire_cycle.hpp"
 #include "pipewire_format.hpp"
 #include "pipewire_pool.hpp"
 #include "pipewire_registry.hpp"
@@ -18,7 +20,8 @@
 namespace stepscope {
 
 /**
- * The session's pictures as a PipeWire video source.
+ * The session's pictures as a PipeWire video source: as they are and as its first consumer wants
+ * them, or as one demand wants them.
  *
  * PipeWire fixes the memory of a stream when it is negotiated. So the stream's buffers are the
  * memories that the game (and the compositor's ring) were seen to use, and a few of our own for
@@ -29,14 +32,16 @@ namespace stepscope {
  */
 class PipewireVideo final : public FrameSink {
 public:
-    struct Names {
+    struct Settings {
         std::string node;
         std::string session;
         std::string description;
+        /** Of this node alone; else the first consumer's wishes count. */
+        std::optional<PictureDemand> demand = std::nullopt;
     };
 
     /** The registry is borrowed, and of the same connection. */
-    PipewireVideo(wl_event_loop* loop, Names names, const PictureServices& services,
+    PipewireVideo(wl_event_loop* loop, Settings settings, const PictureServices& services,
                   PipewireRegistry& registry, std::function<void()> changed);
     PipewireVideo(const PipewireVideo&) = delete;
     PipewireVideo& operator=(const PipewireVideo&) = delete;
@@ -47,6 +52,9 @@ public:
     void disconnect();
     /** PipeWire's object.serial; 0 until the daemon has made the node. */
     uint64_t serial() const { return serial_; }
+    const std::string& name() const { return settings_.node; }
+    /** Whether anybody is linked. */
+    bool linked() const;
 
     void handle_frame(const CapturedFrame& frame) override;
     void handle_lost_frame() override;
@@ -59,9 +67,6 @@ private:
         uint64_t sequence;
         Region damage;
         std::unique_ptr<FenceWait> wait;
-    };
-    struct Known {
-        Listener destroyed;
     };
 
     static void handle_state(void* data, pw_stream_state old, pw_stream_state state,
@@ -76,12 +81,9 @@ private:
     static void handle_idle(void* data);
     static const pw_stream_events kEvents;
 
-    VideoOffer offer() const;
     void announce_formats(const std::optional<VideoFormat>& fixed = std::nullopt);
     void choose_modifier(const VideoFormat& format);
     void take_format(const VideoFormat& format);
-    bool passes(const FrameMemory& memory) const;
-    void note_memory(const CapturedFrame& frame);
     void note_starved();
     bool too_early(int64_t time_ns);
     void show(const CapturedFrame& frame);
@@ -91,14 +93,11 @@ private:
     void wait_for(const CapturedFrame& frame);
     void handle_drawn();
     void drop_undrawn();
-    void set_clock();
-    void trigger(int64_t time_ns);
-    void close_cycle();
     void collect();
     void arm_poll(bool again);
 
     wl_event_loop* loop_;
-    Names names_;
+    Settings settings_;
     PictureServices services_;
     CaptureOutput& output_;
     PictureDrawing drawing_;
@@ -109,11 +108,12 @@ private:
     std::function<void()> changed_;
     uint64_t serial_ = 0;
     bool streaming_ = false;
-    bool exclusive_ = false;               // as PipeWire was told
-    spa_io_position* position_ = nullptr;  // PipeWire's, while there is one
+    bool exclusive_ = false;  // as PipeWire was told
 
-    FrameMemory native_{};
-    std::map<wlr_buffer*, std::unique_ptr<Known>> known_;
+    PictureOffer offer_;
+    PipewireCycle cycle_;
+    PictureLimit limit_;
+    PipewireCounts counts_;
     std::optional<VideoFormat> format_;
     std::unique_ptr<Undrawn> undrawn_;
 
@@ -125,11 +125,6 @@ private:
     uint64_t seen_commit_ = 0;
     int64_t shown_ns_ = 0;  // when that picture was shown first
     uint64_t sequence_ = 0;
-    int64_t due_ns_ = 0;
-    uint64_t picture_ = 0;       // sent last
-    uint64_t picture_done_ = 0;  // its cycle is over
-    bool cycle_open_ = false;
-    int64_t cycle_since_ns_ = 0;
     int poll_ms_ = 0;
     int64_t starved_since_ns_ = 0;   // 0: there was a buffer for the last picture
     int64_t renegotiate_at_ns_ = 0;  // 0: not wanted

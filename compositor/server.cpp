@@ -182,11 +182,18 @@ Result<void> Server::offer_sound() {
 }
 
 Result<void> Server::offer_pipewire() {
-    if (!options_.pipewire && (sound_ || audio_ != AudioMode::session)) {
+    if (!options_.pipewire && options_.pipewire_nodes.empty() &&
+        (sound_ || audio_ != AudioMode::session)) {
         return {};
     }
     if (auto made = make_pipewire(options_.pipewire); !made) {
         return made;
+    }
+    for (const PictureDemand& demand : options_.pipewire_nodes) {
+        if (!pipewire_->want(demand)) {
+            return fail(Fault::usage,
+                        std::format("--pipewire-node: at most {} of these", kMaxDemandedNodes));
+        }
     }
     pipewire_->wait_until_ready(kSoundReadyMs);
     return {};
@@ -209,14 +216,20 @@ Result<void> Server::make_pipewire(bool video) {
 
 // A client of the control display wants the node.
 void Server::handle_pipewire_request() {
+    if (need_pipewire(true)) {
+        pipewire_->offer_video();
+        tell_pipewire();
+    }
+}
+
+bool Server::need_pipewire(bool video) {
     if (!pipewire_) {
-        if (auto made = make_pipewire(true); !made) {
+        if (auto made = make_pipewire(video); !made) {
             log("{}", made.error().message);
-            return;
+            return false;
         }
     }
-    pipewire_->offer_video();
-    tell_pipewire();
+    return true;
 }
 
 void Server::tell_pipewire() {
@@ -335,6 +348,23 @@ void Server::create_globals() {
             .offer_pipewire = pipewire_built_in()
                                   ? std::function<void()>([this] { handle_pipewire_request(); })
                                   : nullptr,
+            .pipewire_nodes =
+                {
+                    .want =
+                        [this](const PictureDemand& demand) {
+                            return need_pipewire(false) && pipewire_->want(demand);
+                        },
+                    .release =
+                        [this](const PictureDemand& demand) {
+                            if (pipewire_) {
+                                pipewire_->release(demand);
+                            }
+                        },
+                    .node_for =
+                        [this](const PictureDemand& demand) {
+                            return pipewire_ ? pipewire_->node_for(demand) : PipewireNode{};
+                        },
+                },
         });
     control_->offer_gamepads(gamepads_);
     output_->add_sink(control_.get());

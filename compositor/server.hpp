@@ -48,6 +48,7 @@ private:
     Result<void> offer_sound();
     Result<void> offer_pipewire();
     Result<void> make_pipewire(bool video);
+    bool need_pipewire(bool video);
     void handle_pipewire_request();
     void tell_pipewire();
     std::vector<std::string> game_environment() const;

@@ -14,6 +14,7 @@ from support.processes import WATCHDOG
 
 CONTROL_GET_SESSION = 1
 SESSION_SET_OUTPUT, SESSION_TERMINATE, SESSION_OFFER_PIPEWIRE = 1, 2, 3
+SESSION_CREATE_PIPEWIRE_NODE = 4
 SESSION_OUTPUT, SESSION_WINDOW, SESSION_ENDED, SESSION_PIPEWIRE = 1, 2, 3, 5
 
 
@@ -35,6 +36,23 @@ class Window:
     pid: int = 0
 
 
+class PipewireNode:
+    """A node that the client asked for."""
+
+    def __init__(self, client: WireClient):
+        self.client = client
+        self.id = client.new_id(self.handle)
+        self.name = ""
+        self.serial = 0
+
+    def handle(self, _: int, body: Reader) -> None:
+        self.name, self.serial = body.string(), body.uint() << 32 | body.uint()
+
+    def destroy(self) -> None:
+        self.client.send(self.id, 0)
+        self.client.flush()
+
+
 class SessionClient(WireClient):
     """Follows the state of a session through its control socket."""
 
@@ -45,7 +63,7 @@ class SessionClient(WireClient):
         self.session = 0
         super().__init__(path)
         self.pipewire: tuple[str, int, str, int] | None = None
-        control = self.bind("stepscope_control_v1", 2)
+        control = self.bind("stepscope_control_v1", 5)
         self.session = self.new_id()
         self.send(control, CONTROL_GET_SESSION, struct.pack("=I", self.session))
         self.roundtrip()
@@ -71,6 +89,14 @@ class SessionClient(WireClient):
     def offer_pipewire(self) -> None:
         self.send(self.session, SESSION_OFFER_PIPEWIRE)
         self.flush()
+
+    def create_pipewire_node(self, width: int, height: int, numerator: int = 0,
+                             denominator: int = 1) -> PipewireNode:
+        node = PipewireNode(self)
+        self.send(self.session, SESSION_CREATE_PIPEWIRE_NODE,
+                  struct.pack("=5I", node.id, width, height, numerator, denominator))
+        self.flush()
+        return node
 
     def terminate(self) -> None:
         self.send(self.session, SESSION_TERMINATE)
