@@ -95,16 +95,20 @@ void HostileClient::show_again() {
 
 bool HostileClient::is_refused(const ClaimedBuffer& claimed) {
     zwp_linux_buffer_params_v1* params = make_params(claimed);
-    bool refused = false;
     static const zwp_linux_buffer_params_v1_listener listener{
-        .created = [](void*, zwp_linux_buffer_params_v1*, wl_buffer*) {},
-        .failed = [](void* data, zwp_linux_buffer_params_v1*) { *static_cast<bool*>(data) = true; },
+        .created = [](void* data, zwp_linux_buffer_params_v1*,
+                      wl_buffer* buffer) { static_cast<HostileClient*>(data)->own(buffer); },
+        .failed =
+            [](void* data, zwp_linux_buffer_params_v1*) {
+                static_cast<HostileClient*>(data)->refused_ = true;
+            },
     };
-    zwp_linux_buffer_params_v1_add_listener(params, &listener, &refused);
+    refused_ = false;
+    zwp_linux_buffer_params_v1_add_listener(params, &listener, this);
     zwp_linux_buffer_params_v1_create(params, claimed.width, claimed.height, claimed.format,
                                       claimed.flags);
     wl_display_roundtrip(display_);
-    return refused;
+    return refused_;
 }
 
 std::string HostileClient::protocol_error() {

@@ -69,6 +69,7 @@ private:
     /** All of them, whoever uses them: a connection that ends does not free them. */
     std::vector<wl_proxy*> proxies_;
     bool configured_ = false;
+    bool refused_ = false;
     int width_ = 0;
     int height_ = 0;
 };
