@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include "local.hpp"
 
@@ -20,34 +19,12 @@ uint64_t deadline_of(int timeout_ms) {
     return timeout_ms < 0 ? kNever : deadline_after(uint64_t(timeout_ms) * 1'000'000);
 }
 
-/**
- * A connection to an X server. That works beside its clients, and so does the window manager. What
- * a client finds of their answers would be for chance to say, and so would how far they are when it
- * acts upon the first of them. So a client waits for its turn before it looks, and before it goes
- * on with what has come.
- */
-bool is_x11(int fd) {
-    static constexpr char kFolder[] = "/tmp/.X11-unix/";
-    sockaddr_un address{};
-    socklen_t size = sizeof address;
-    if (process.display_server ||
-        ::getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0 ||
-        address.sun_family != AF_UNIX) {
-        return false;
-    }
-    // Names outside the file system begin with a zero.
-    const char* path = address.sun_path + (address.sun_path[0] == 0);
-    return ::strncmp(path, kFolder, sizeof kFolder - 1) == 0;
-}
-
 /** What is awaited of X servers: POLLIN where answers are, with POLLOUT where requests are about to
  * be sent. */
-short x11_events(const pollfd* fds, nfds_t count) {
+short awaited_of_x11(const pollfd* fds, nfds_t count) {
     int events = 0;
     for (nfds_t i = 0; i < count; ++i) {
-        if (fds[i].fd >= 0 && (fds[i].events & POLLIN) && is_x11(fds[i].fd)) {
-            events |= fds[i].events & (POLLIN | POLLOUT);
-        }
+        events |= x11_events(fds[i].fd, fds[i].events);
     }
     return static_cast<short>(events);
 }
@@ -58,7 +35,7 @@ short x11_events(const pollfd* fds, nfds_t count) {
  */
 int poll_until(Thread& thread, pollfd* fds, nfds_t count, uint64_t deadline, const sigset_t* mask) {
     constexpr timespec kAtOnce{};
-    const short x11 = x11_events(fds, count);
+    const short x11 = awaited_of_x11(fds, count);
     if (x11 & POLLOUT) {
         thread.turn = kNever;  // the server will have something to do
     }
@@ -153,18 +130,22 @@ void wait_ready(Thread& thread, int fd, short events, bool blocks) {
 
 template <typename Function>
 int epoll_until(Thread& thread, int fd, uint64_t deadline, const sigset_t* mask, Function collect) {
-    for (;;) {
+    // What is collected may not be ready another time: with X servers not before it is its turn.
+    if (x11_events(fd, POLLIN) != POLLIN) {
         const int ready = collect();
         if (ready != 0) {
             return ready;
         }
+    }
+    for (;;) {
         pollfd one{fd, POLLIN, 0};
         const int woken = poll_until(thread, &one, 1, deadline, mask);
         if (woken < 0) {
             return woken;
         }
-        if (woken == 0) {
-            return collect();
+        const int ready = collect();
+        if (ready != 0 || woken == 0) {
+            return ready;
         }
     }
 }
@@ -201,7 +182,7 @@ int select_until(Thread& thread, int count, fd_set* read, fd_set* write, fd_set*
     }
     constexpr timespec kAtOnce{};
     int ready = 0;
-    if (x11_events(fds, used) != POLLIN) {
+    if (awaited_of_x11(fds, used) != POLLIN) {
         ready = real::pselect(count, read, write, except, &kAtOnce, mask);
         if (ready != 0) {
             return ready;
@@ -414,6 +395,7 @@ STEPSCOPE_EXPORT int close(int fd) {
             return 0;
         }
         forget_random_fd(fd);
+        forget_x11_fd(fd);
         close_timer_fd(fd);
     }
     return real::close(fd);
@@ -434,6 +416,7 @@ STEPSCOPE_EXPORT int close_range(unsigned first, unsigned last, int flags) {
             start = fd + 1;
         } else if (!(flags & ~CLOSE_RANGE_UNSHARE)) {
             forget_random_fd(static_cast<int>(fd));
+            forget_x11_fd(static_cast<int>(fd));
             close_timer_fd(static_cast<int>(fd));
         }
     }

@@ -176,6 +176,18 @@ bool is_library_fd(int fd);
  * calling thread; nullptr where no thread of the game is behind it any more. */
 Thread* reader(int fd, short events, bool blocks = true);
 
+/**
+ * x11.cpp: a connection to an X server. That works beside its clients, and so does the window
+ * manager. What a client finds of their answers would be for chance to say, and so would how far
+ * they are when it acts upon the first of them. So a client waits for its turn before it looks, and
+ * before it goes on with what has come.
+ */
+bool is_x11(int fd);
+/** What is awaited of X servers with these events of poll: POLLIN where answers are, with POLLOUT
+ * where requests are about to be sent. The descriptor may be one of epoll. */
+short x11_events(int fd, short events);
+void forget_x11_fd(int fd);
+
 /** evdev.cpp: where these bytes were read from an input device, its events happened now. */
 void restamp_events(int fd, void* buffer, size_t size);
 

@@ -33,6 +33,7 @@
     X(sleep)                        \
     X(sched_yield)                  \
     X(poll)                         \
+    X(epoll_ctl)                    \
     X(epoll_wait)                   \
     X(epoll_pwait)                  \
     X(read)                         \

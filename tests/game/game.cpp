@@ -2,6 +2,7 @@
 #include "game.hpp"
 
 #include <spawn.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -198,7 +199,7 @@ std::optional<TimePoint> Game::next_wake(bool drawable) const {
     return wake;
 }
 
-bool Game::wait(std::span<pollfd> descriptors, bool drawable) const {
+bool Game::wait(std::span<pollfd> descriptors, bool drawable) {
     timespec timeout{};
     const auto wake = next_wake(drawable);
     if (wake) {
@@ -206,8 +207,20 @@ bool Game::wait(std::span<pollfd> descriptors, bool drawable) const {
         timeout.tv_sec = left / 1'000'000'000;
         timeout.tv_nsec = left % 1'000'000'000;
     }
-    return ppoll(descriptors.data(), descriptors.size(), wake ? &timeout : nullptr, nullptr) >= 0 ||
-           errno == EINTR;
+    const timespec* longest = wake ? &timeout : nullptr;
+    if (!options_.epoll) {
+        return ppoll(descriptors.data(), descriptors.size(), longest, nullptr) >= 0 ||
+               errno == EINTR;
+    }
+    epoll_event event{};
+    if (!epoll_) {
+        epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
+        for (const pollfd& descriptor : descriptors) {
+            event.events = static_cast<uint32_t>(descriptor.events);
+            epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, descriptor.fd, &event);
+        }
+    }
+    return epoll_pwait2(epoll_.get(), &event, 1, longest, nullptr) >= 0 || errno == EINTR;
 }
 
 }  // namespace stepscope::testgame

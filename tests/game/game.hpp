@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 
+#include "base/unique_fd.hpp"
 #include "gamepads.hpp"
 #include "options.hpp"
 #include "report.hpp"
@@ -66,7 +67,7 @@ public:
      * Polls until an event or until something is due; frames are only waited for where the window
      * is `drawable`. False with errno set if polling failed.
      */
-    bool wait(std::span<pollfd> descriptors, bool drawable) const;
+    bool wait(std::span<pollfd> descriptors, bool drawable);
 
 private:
     static bool take(std::optional<TimePoint>& due);
@@ -77,6 +78,7 @@ private:
     const Options& options_;
     Report& report_;
     Gamepads gamepads_;
+    UniqueFd epoll_;
     TimePoint start_;
     std::optional<TimePoint> exit_at_;
     std::optional<TimePoint> crash_at_;

@@ -79,6 +79,7 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
         ->check(CLI::Range(0U, 16U));
     app.add_option("--rate", options.rate, "Frames per second; 0: as fast as buffers come back")
         ->check(CLI::Range(0.0, 100000.0));
+    app.add_flag("--epoll", options.epoll, "Wait for the display with epoll, X11 only");
     app.add_flag("--vsync", options.vsync, "One frame per frame callback; --rate is ignored");
     app.add_option("--frames", options.frames, "End after so many frames");
     app.add_flag("--beep", options.beep, "Flash and beep, at the same time, once a second");

@@ -37,6 +37,8 @@ struct Options {
     PresentMode present_mode = PresentMode::fifo;
     unsigned company = 0;
 
+    bool epoll = false;
+
     double rate = 60;
     bool vsync = false;
     uint64_t frames = 0;  // 0: no end

@@ -5,6 +5,8 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -383,8 +385,10 @@ void request_and_reply() {
     }
 }
 
-/** A client of an X server that the test plays, named after the process. */
-void x11_client() {
+/** A client of an X server that the test plays, named after the process. `waiter` makes of the
+ * connection what waits for it, with a timeout in milliseconds. */
+template <typename Waiter>
+void x11_client(Waiter waiter) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     const std::string name = "/tmp/.X11-unix/X" + std::to_string(::getpid());
@@ -397,17 +401,70 @@ void x11_client() {
         char byte = 0;
         (void)!::read(STDIN_FILENO, &byte, 1);  // never comes
     }).detach();
-    pollfd one{fd, POLLIN, 0};
+    const auto wait = waiter(fd);
     char bytes[16];
     const auto receive = [&](int flags) { return ::recv(fd, bytes, sizeof bytes, flags); };
-    measure("look", [&] { return ::poll(&one, 1, 0); });
+    measure("look", [&] { return wait(0); });
     measure("receive", [&] { return receive(MSG_DONTWAIT); });
     measure("receive", [&] { return receive(MSG_DONTWAIT); });
-    measure("wait", [&] { return ::poll(&one, 1, -1); });
+    measure("wait", [&] { return wait(-1); });
     measure("receive", [&] { return receive(0); });
     measure("receive", [&] { return receive(0); });
     std::fflush(stdout);
     ::_exit(0);
+}
+
+void x11_client_poll() {
+    x11_client([](int fd) {
+        return [fd](int timeout_ms) {
+            pollfd one{fd, POLLIN, 0};
+            return ::poll(&one, 1, timeout_ms);
+        };
+    });
+}
+
+void x11_client_select() {
+    x11_client([](int fd) {
+        return [fd](int timeout_ms) {
+            fd_set one;
+            FD_ZERO(&one);
+            FD_SET(fd, &one);
+            timeval timeout{0, timeout_ms * 1000};
+            return ::select(fd + 1, &one, nullptr, nullptr, timeout_ms < 0 ? nullptr : &timeout);
+        };
+    });
+}
+
+/** `events` once each, as the X server makes them. */
+int epoll_of(int fd, uint32_t events) {
+    const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
+    epoll_event event{};
+    event.events = events;
+    return ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? epoll : -1;
+}
+
+int wait_in(int epoll, int timeout_ms) {
+    epoll_event event;
+    return ::epoll_wait(epoll, &event, 1, timeout_ms);
+}
+
+void x11_client_epoll() {
+    x11_client([](int fd) {
+        // Numbers are used again: what was waited for with this one before does not count.
+        ::close(epoll_of(fd, EPOLLIN | EPOLLOUT));
+        const int epoll = epoll_of(fd, EPOLLIN | EPOLLET);
+        return [epoll](int timeout_ms) { return wait_in(epoll, timeout_ms); };
+    });
+}
+
+void x11_client_epoll_in_epoll() {
+    x11_client([](int fd) {
+        const int inner = epoll_of(fd, EPOLLIN);
+        const int outer = epoll_of(inner, EPOLLIN);
+        return [inner, outer](int timeout_ms) {
+            return wait_in(outer, timeout_ms) == 1 ? wait_in(inner, 0) : 0;
+        };
+    });
 }
 
 void close_everything() {
@@ -445,7 +502,10 @@ bool run_threaded_scenario(const std::string& name) {
                      {"jumps_with_waiter", jumps_with_waiter},
                      {"polls", polls},
                      {"request_and_reply", request_and_reply},
-                     {"x11_client", x11_client},
+                     {"x11_client_poll", x11_client_poll},
+                     {"x11_client_select", x11_client_select},
+                     {"x11_client_epoll", x11_client_epoll},
+                     {"x11_client_epoll_in_epoll", x11_client_epoll_in_epoll},
                      {"close_everything", close_everything}};
     for (const auto& scenario : scenarios) {
         if (name == scenario.name) {

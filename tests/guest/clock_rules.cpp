@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <chrono>
 #include <cstddef>
 #include <map>
@@ -194,7 +195,10 @@ TEST_CASE("the controller decides whether time moves while something outside is 
 
 TEST_CASE("a client of an X server finds all that there is for it when everything else waits") {
     // The test plays the server, which writes when the client waits, once in each turn.
-    Game game("x11_client");
+    const char* scenario = GENERATE("x11_client_poll", "x11_client_select", "x11_client_epoll",
+                                    "x11_client_epoll_in_epoll");
+    CAPTURE(scenario);
+    Game game(scenario);
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     const std::string name = "/tmp/.X11-unix/X" + std::to_string(game.pid());

@@ -354,6 +354,20 @@ def test_doom_on_x11_is_the_same_beside_busy_loops(tmp_path):
     assert done.returncode == 1 and "differs: hash" in done.stderr
 
 
+def test_a_game_that_waits_with_epoll_is_the_same_beside_busy_loops(tmp_path):
+    inputs = tmp_path / "inputs"
+    inputs.write_text("".join(
+        json.dumps({"step": step, "move_by": [3, 1]}) + "\n" for step in range(5, 60)))
+    file = tmp_path / "epoll.jsonl"
+    done = trace("record", "-o", file, "-W", 320, "-H", 200, "-n", 60, "--seed", 7, "--platform",
+                 "x11", "--inputs", inputs, "--", "stepscope-testgame", "--backend", "x11",
+                 "--fullscreen", "--epoll")
+    assert done.returncode == 0, done.stderr
+    assert len({step.hash for step in stepscope.trace.Trace.load(file).steps}) > 50
+    done = trace("verify", "--runs", 2, "--load", file)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("wsi", ["wayland", "xcb"])
 def test_a_vulkan_game_is_the_same_beside_busy_loops(wsi, tmp_path):
     if not shutil.which("vkcube"):
