@@ -118,7 +118,7 @@ void CaptureBuffers::set_device(std::optional<uint64_t> number) {
 }
 
 bool CaptureBuffers::may_have(uint32_t fourcc, uint64_t modifier) const {
-    if (display_.dmabuf() == nullptr || modifier == DRM_FORMAT_MOD_INVALID || cpu_draws_) {
+    if (!takes_dmabuf() || modifier == DRM_FORMAT_MOD_INVALID) {
         return false;
     }
     if (modifier == DRM_FORMAT_MOD_LINEAR) {
@@ -134,9 +134,17 @@ Result<CaptureBuffer> CaptureBuffers::make(const BufferRequest& request) {
     }
     Result<CaptureBuffer> made = fail(Fault::unsupported, "there is nothing to make DMA-BUFs with");
     auto attempt = [&](Result<Planes> planes) {
-        made = planes ? import(request, std::move(*planes))
-                      : Result<CaptureBuffer>(std::unexpected(planes.error()));
-        return made.has_value();
+        if (!planes) {
+            made = std::unexpected(planes.error());
+            return false;
+        }
+        auto imported = import(request, *planes);
+        if (!imported) {
+            made = std::unexpected(imported.error());
+            return false;
+        }
+        made = CaptureBuffer{std::move(*imported), std::move(*planes)};
+        return true;
     };
     for (const Gbm& gbm : gbm_) {
         if (attempt(allocate_gbm(gbm, request))) {
@@ -227,7 +235,8 @@ Result<CaptureBuffers::Planes> CaptureBuffers::allocate_udmabuf(
     return planes;
 }
 
-Result<CaptureBuffer> CaptureBuffers::import(const BufferRequest& request, Planes planes) {
+Result<WlPtr<wl_buffer>> CaptureBuffers::import(const BufferRequest& request,
+                                                std::span<const SlotPlane> planes) {
     WlPtr<zwp_linux_buffer_params_v1> params(zwp_linux_dmabuf_v1_create_params(display_.dmabuf()));
     Import imported;
     zwp_linux_buffer_params_v1_add_listener(params.get(), &kParamsListener, &imported);
@@ -244,10 +253,10 @@ Result<CaptureBuffer> CaptureBuffers::import(const BufferRequest& request, Plane
     }
     if (imported.failed || !imported.buffer) {
         return fail(Fault::unsupported,
-                    std::format("the compositor of {} does not take our DMA-BUFs",
+                    std::format("the compositor of {} does not take these DMA-BUFs",
                                 display_.connection().peer()));
     }
-    return CaptureBuffer{std::move(imported.buffer), std::move(planes)};
+    return std::move(imported.buffer);
 }
 
 }  // namespace stepscope

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,8 @@ public:
      * one. Not where it draws with the CPU: a DMA-BUF then does not tell when drawing has ended.
      */
     bool may_have(uint32_t fourcc, uint64_t modifier) const;
+    /** Whether the compositor can be given DMA-BUFs of others, by the same rule. */
+    bool takes_dmabuf() const { return display_.dmabuf() != nullptr && !cpu_draws_; }
     /** Path of the device's node; empty if it is not known. */
     const std::string& node() const { return node_; }
     /** Whether shared memory can be handed out as DMA-BUF. */
@@ -59,6 +62,10 @@ public:
 
     /** Waits for the compositor's agreement; rejected memory is an error. */
     Result<CaptureBuffer> make(const BufferRequest& request);
+
+    /** The compositor's view of DMA-BUFs that are there already; the same errors. */
+    Result<WlPtr<wl_buffer>> import(const BufferRequest& request,
+                                    std::span<const SlotPlane> planes);
 
 private:
     struct GbmDeviceDeleter {
@@ -74,7 +81,6 @@ private:
     Result<CaptureBuffer> make_shm(const BufferRequest& request);
     Result<Planes> allocate_gbm(const Gbm& gbm, const BufferRequest& request) const;
     Result<Planes> allocate_udmabuf(const BufferRequest& request) const;
-    Result<CaptureBuffer> import(const BufferRequest& request, Planes planes);
 
     DisplayConnection& display_;
     std::optional<uint64_t> device_;

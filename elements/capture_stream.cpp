@@ -101,7 +101,12 @@ Result<void> CaptureStream::handle_frame(const FrameInfo& frame, GstPtr<GstSteps
                                 frame.slot));
     }
     stats_.dropped += frame.dropped;
-    frames_.push_back({frame, slot->second, slot->second->acquire(frame.serial), std::move(fence)});
+    CapturedFrame captured;
+    captured.info = frame;
+    captured.slot = slot->second;
+    captured.memories = slot->second->acquire(frame.serial);
+    captured.fence = std::move(fence);
+    frames_.push_back(std::move(captured));
     return {};
 }
 

@@ -18,7 +18,7 @@ struct CaptureStats {
     std::atomic<uint64_t> copied = 0;
     std::atomic<uint64_t> dropped = 0;
     std::atomic<uint64_t> repeated = 0;
-    std::atomic<uint64_t> imports = 0;          // memories made
+    std::atomic<uint64_t> imports = 0;          // memories that pictures came in
     std::atomic<uint64_t> fences = 0;           // frames that might not be read yet
     std::atomic<uint64_t> fences_imported = 0;  // put into the DMA-BUF
     std::atomic<uint64_t> fences_waited = 0;    // waited for with the CPU
@@ -30,11 +30,18 @@ struct CaptureStats {
 /** A frame with references to its memory; releases it when destroyed. */
 struct CapturedFrame {
     FrameInfo info;
-    std::shared_ptr<SlotMemory> slot;
+    std::shared_ptr<SlotMemory> slot;  // null with a buffer
+    /** Downstream's own, with the picture in it; null: memory of ours. Nobody else has it. */
+    GstPtr<GstBuffer> buffer;
+    PictureFormat buffer_format;
+    PlaneLayout buffer_layout;
+    // Before the buffer goes, as a pool throws away whose memory somebody else has.
     std::vector<GstPtr<GstMemory>> memories;
     GstPtr<GstStepscopeFence> fence;  // null for memory that needs none
 
-    const PictureFormat& format() const { return slot->format(); }
+    const PictureFormat& format() const { return buffer ? buffer_format : slot->format(); }
+    const PlaneLayout& layout() const { return buffer ? buffer_layout : slot->layout(); }
+    bool is_dmabuf() const { return buffer || slot->format().memory == MemoryKind::dmabuf; }
 };
 
 /**

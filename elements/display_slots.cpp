@@ -35,18 +35,38 @@ Result<uint32_t> DisplaySource::make_slot(const Choice& choice) {
     if (!memory) {
         return std::unexpected(memory.error());
     }
-    stats_.imports += (*memory)->memory_count();
-    slots_.emplace(number,
-                   Slot{std::move(made->buffer), std::move(*memory), std::move(fences), true});
+    Slot slot;
+    slot.buffer = std::move(made->buffer);
+    slot.generation = generation_;
+    slot.imports = (*memory)->memory_count();
+    slot.memory = std::move(*memory);
+    slot.fences = std::move(fences);
+    slots_.emplace(number, std::move(slot));
     return number;
 }
 
 /** Those that consumers hold live on until they let go. */
 void DisplaySource::drop_slots() {
     for (auto& [number, slot] : slots_) {
-        slot.memory->retire();
+        if (slot.memory) {
+            slot.memory->retire();
+        }
     }
     slots_.clear();
+}
+
+/** A copy that is under way ends in the memory that it began with: there may be no other soon. */
+void DisplaySource::drop_old_slots() {
+    std::erase_if(slots_, [&](const auto& entry) {
+        const auto& [number, slot] = entry;
+        if (slot.generation == generation_ || number == copying_) {
+            return false;
+        }
+        if (slot.memory) {
+            slot.memory->retire();
+        }
+        return true;
+    });
 }
 
 void DisplaySource::take_returned() {
@@ -65,7 +85,20 @@ void DisplaySource::take_returned() {
 
 Result<std::optional<uint32_t>> DisplaySource::find_slot() {
     take_returned();
+    drop_old_slots();
     look_again_at_.reset();
+    if (downstream_) {
+        auto found = find_downstream_slot();
+        if (found) {
+            return found;
+        }
+        end_downstream(found.error().message);
+        drop_old_slots();
+    }
+    return find_own_slot();
+}
+
+Result<std::optional<uint32_t>> DisplaySource::find_own_slot() {
     for (auto& [number, slot] : slots_) {
         if (slot.free && slot.fences.may_be_written()) {
             return number;

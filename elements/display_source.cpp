@@ -184,6 +184,7 @@ Result<void> DisplaySource::take_constraints() {
                                 constraints.width, constraints.height));
     }
     buffers_.set_device(constraints.device);
+    dmabuf_formats_ = constraints.dmabuf_formats;
     std::vector<Choice> choices = choices_for(constraints);
     if (choices.empty()) {
         return fail(
@@ -235,6 +236,7 @@ Result<void> DisplaySource::choose(const PictureFormat& format) {
 /** Makes a first buffer, so that it is known to be possible. */
 Result<void> DisplaySource::use(const Choice& choice) {
     drop_slots();
+    downstream_.reset();
     chosen_.reset();
     auto slot = make_slot(choice);
     if (!slot) {
@@ -389,9 +391,8 @@ void DisplaySource::handle_copied(CopiedPicture picture) {
     frame.info.reason = FrameReason::screencopy;
     frame.info.damage = std::move(*damage);
     frame.info.damage_since = frame.info.damage.empty() ? 0 : frame.info.commit - 1;
-    frame.slot = slot->second.memory;
-    frame.memories = slot->second.memory->acquire(frame.info.serial);
     frame.fence = slot->second.fences.copied();
+    give_memory(frame, slot->first, slot->second);
     frames_.push_back(std::move(frame));
 }
 

@@ -45,6 +45,8 @@ public:
     std::optional<SessionEnd> end() const override;
     std::vector<PictureFormat> formats() const override;
     Result<void> choose(const PictureFormat& format) override;
+    void use_memory(const MemoryProposal& proposal) override;
+    std::string own_memory_reason() const override { return own_memory_reason_; }
     std::string device() const override;
     Result<void> resize(uint32_t width, uint32_t height) override;
     Result<void> inject(InputActions actions, uint32_t width, uint32_t height) override;
@@ -55,11 +57,23 @@ private:
         PictureFormat format;
         BufferRequest request;
     };
+    /** Tells memory of a pool apart, whatever objects it comes in. */
+    struct PlaneIdentity {
+        ino_t inode = 0;
+        uint32_t offset = 0;
+        uint32_t stride = 0;
+        bool operator==(const PlaneIdentity&) const = default;
+    };
     struct Slot {
         WlPtr<wl_buffer> buffer;
-        std::shared_ptr<SlotMemory> memory;
+        std::shared_ptr<SlotMemory> memory;  // null: downstream's
         CopyFences fences;
-        bool free = true;
+        unsigned generation = 0;
+        size_t imports = 0;  // still to be counted
+        bool free = true;    // of downstream's memory: here or in the pool
+        // Of downstream's memory:
+        std::vector<PlaneIdentity> identity;
+        std::optional<DownstreamMemory::Picture> picture;  // while it is here
     };
     /** Where slots come back to from any thread; outlives the source. */
     struct Returns {
@@ -90,9 +104,16 @@ private:
     Result<void> use(const Choice& choice);
     Result<uint32_t> make_slot(const Choice& choice);
     void drop_slots();
+    void drop_old_slots();
     void take_returned();
     Result<void> pump();
     Result<std::optional<uint32_t>> find_slot();
+    Result<std::optional<uint32_t>> find_own_slot();
+    Result<std::optional<uint32_t>> find_downstream_slot();
+    Result<void> begin_downstream(const MemoryProposal& proposal);
+    Result<uint32_t> slot_of(DownstreamMemory::Picture picture);
+    void end_downstream(const std::string& reason);
+    void give_memory(CapturedFrame& frame, uint32_t number, Slot& slot);
     std::optional<Damage> damage_within(const CopiedPicture& picture) const;
     void drop_oldest();
 
@@ -118,6 +139,11 @@ private:
     std::optional<CaptureConstraints> new_constraints_;
     bool started_ = false;
     std::optional<Choice> chosen_;
+    std::vector<std::pair<uint32_t, uint64_t>> dmabuf_formats_;  // the compositor's
+    std::unique_ptr<DownstreamMemory> downstream_;               // null: memory of ours
+    BufferRequest downstream_request_;
+    unsigned generation_ = 0;  // of slots: changes with whose memory it is
+    std::string own_memory_reason_;
     uint32_t slot_limit_;
     uint32_t next_slot_ = 1;
     uint32_t next_serial_ = 1;

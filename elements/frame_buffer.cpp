@@ -60,22 +60,33 @@ const char* enum_nick(GType type, int value) {
 }  // namespace
 
 GstPtr<GstBuffer> wrap_frame(const CapturedFrame& frame) {
-    GstPtr<GstBuffer> buffer(gst_buffer_new());
-    for (const GstPtr<GstMemory>& memory : frame.memories) {
-        gst_buffer_append_memory(buffer.get(), gst_memory_ref(memory.get()));
+    GstBuffer* target = frame.buffer.get();
+    GstPtr<GstBuffer> buffer;
+    if (target == nullptr) {
+        buffer.reset(gst_buffer_new());
+        target = buffer.get();
+        for (const GstPtr<GstMemory>& memory : frame.memories) {
+            gst_buffer_append_memory(target, gst_memory_ref(memory.get()));
+        }
     }
     const PictureFormat& format = frame.format();
-    const PlaneLayout& layout = frame.slot->layout();
+    const PlaneLayout& layout = frame.layout();
     GstVideoFormat raw = raw_video_format(format);
     if (format.memory == MemoryKind::dmabuf && raw == GST_VIDEO_FORMAT_UNKNOWN) {
         raw = GST_VIDEO_FORMAT_DMA_DRM;
     }
-    gst_buffer_add_video_meta_full(buffer.get(), GST_VIDEO_FRAME_FLAG_NONE, raw, format.width,
-                                   format.height, layout.planes, layout.offset.data(),
-                                   layout.stride.data());
-    describe(buffer.get(), frame.info, frame.info.path);
+    // Pools give their buffers one of their own, which stays.
+    if (gst_buffer_get_video_meta(target) == nullptr) {
+        gst_buffer_add_video_meta_full(target, GST_VIDEO_FRAME_FLAG_NONE, raw, format.width,
+                                       format.height, layout.planes, layout.offset.data(),
+                                       layout.stride.data());
+    }
+    describe(target, frame.info, frame.info.path);
     if (frame.fence) {
-        gst_buffer_add_stepscope_fence_meta(buffer.get(), frame.fence.get());
+        gst_buffer_add_stepscope_fence_meta(target, frame.fence.get());
+    }
+    if (!buffer) {
+        buffer.reset(gst_buffer_ref(target));
     }
     return buffer;
 }
@@ -134,7 +145,7 @@ Result<void> import_fence(const CapturedFrame& frame) {
 }
 
 bool has_default_layout(const CapturedFrame& frame, const GstVideoInfo& info) {
-    const PlaneLayout& layout = frame.slot->layout();
+    const PlaneLayout& layout = frame.layout();
     return layout.planes == 1 && layout.offset[0] == 0 &&
            layout.stride[0] == GST_VIDEO_INFO_PLANE_STRIDE(&info, 0);
 }

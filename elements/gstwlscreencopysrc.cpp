@@ -292,11 +292,12 @@ static gboolean gst_wl_screencopy_src_set_caps(GstBaseSrc* base, GstCaps* caps) 
 }
 
 static gboolean gst_wl_screencopy_src_decide_allocation(GstBaseSrc* base, GstQuery* query) {
-    // The memory is the session's: pools of others are of no use.
+    auto& capture = *GST_WL_SCREENCOPY_SRC(base)->priv->capture;
+    capture.use_memory(query);
+    // A session's memory is its game's, and the base class needs to know of no other.
     while (gst_query_get_n_allocation_pools(query) > 0) {
         gst_query_remove_nth_allocation_pool(query, 0);
     }
-    auto& capture = *GST_WL_SCREENCOPY_SRC(base)->priv->capture;
     capture.set_peer_reads_video_meta(
         gst_query_find_allocation_meta(query, GST_VIDEO_META_API_TYPE, nullptr));
     capture.set_peer_reads_fences(

@@ -10,6 +10,7 @@
 #include "base/error.hpp"
 #include "base/refresh_rate.hpp"
 #include "capture_stream.hpp"
+#include "downstream_memory.hpp"
 #include "input_action.hpp"
 
 namespace stepscope {
@@ -71,6 +72,14 @@ public:
      * error, and formats() has it no more.
      */
     virtual Result<void> choose(const PictureFormat&) { return {}; }
+
+    /**
+     * Later pictures are in memory of downstream, where it makes DMA-BUFs and the source can fill
+     * those. Once caps are agreed on. For sources that make memory.
+     */
+    virtual void use_memory(const MemoryProposal&) {}
+    /** Why the source's pictures are not in memory of downstream; empty where nobody asked. */
+    virtual std::string own_memory_reason() const { return {}; }
 
     /** Says what downstream reads; empty: anything. For sources whose pictures come as they are. */
     virtual void set_formats(const std::vector<DrmFormat>& /*readable*/) {}

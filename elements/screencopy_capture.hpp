@@ -69,6 +69,8 @@ public:
     GstFlowReturn create(GstBuffer** buffer);
     bool negotiate();
     bool set_caps(const GstCaps* caps);
+    /** What downstream answered to the allocation query. */
+    void use_memory(GstQuery* allocation);
     void set_peer_reads_video_meta(bool reads);
     void set_peer_reads_fences(bool reads) { peer_reads_fences_ = reads; }
 
@@ -161,7 +163,8 @@ private:
     std::optional<FrameReason> refused_;  // why frames are skipped until require_deadline_
     std::string consumer_device_;         // as far as downstream says
     std::string warned_of_device_;
-    std::optional<std::tuple<FramePath, FrameReason, PictureFormat, std::string>> announced_;
+    std::optional<std::tuple<FramePath, FrameReason, PictureFormat, std::string, bool, std::string>>
+        announced_;
 
     TickTimer ticks_;
     GstPtr<GstBuffer> last_;  // for repeats

@@ -107,6 +107,12 @@ bool ScreencopyCapture::set_caps(const GstCaps* caps) {
     return true;
 }
 
+void ScreencopyCapture::use_memory(GstQuery* allocation) {
+    // Copies into plain memory are made from ours.
+    source_->use_memory(settings_.zero_copy == ZeroCopy::off ? MemoryProposal{}
+                                                             : MemoryProposal::from(allocation));
+}
+
 void ScreencopyCapture::forget_agreement() {
     agreed_.reset();
     copier_.reset();

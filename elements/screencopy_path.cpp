@@ -15,7 +15,11 @@ namespace stepscope {
 
 void ScreencopyCapture::announce_path(const CapturedFrame& frame) {
     const PictureFormat& format = frame.format();
-    const std::tuple now(frame.info.path, frame.info.reason, format, consumer_device_);
+    // Whose memory, where there is a choice; and why not downstream's.
+    const bool downstream = frame.buffer != nullptr;
+    const std::string own_reason = downstream ? "" : source_->own_memory_reason();
+    const std::tuple now(frame.info.path, frame.info.reason, format, consumer_device_, downstream,
+                         own_reason);
     if (announced_ == now) {
         return;
     }
@@ -27,14 +31,19 @@ void ScreencopyCapture::announce_path(const CapturedFrame& frame) {
         element(),
         gst_message_new_element(
             GST_OBJECT(element_),
-            gst_structure_new(
-                "stepscope-path", "path", G_TYPE_STRING, nick_of(frame.info.path), "reason",
-                G_TYPE_STRING, nick_of(frame.info.reason), "width", G_TYPE_UINT, format.width,
-                "height", G_TYPE_UINT, format.height, "memory", G_TYPE_STRING,
-                format.memory == MemoryKind::dmabuf ? "dmabuf" : "memfd", "fourcc", G_TYPE_STRING,
-                std::string(fourcc.begin(), fourcc.end()).c_str(), "modifier", G_TYPE_UINT64,
-                format.modifier, "device", G_TYPE_STRING, source_->device().c_str(),
-                "consumer-device", G_TYPE_STRING, consumer_device_.c_str(), nullptr)));
+            gst_structure_new("stepscope-path", "path", G_TYPE_STRING, nick_of(frame.info.path),
+                              "reason", G_TYPE_STRING, nick_of(frame.info.reason), "width",
+                              G_TYPE_UINT, format.width, "height", G_TYPE_UINT, format.height,
+                              "memory", G_TYPE_STRING, frame.is_dmabuf() ? "dmabuf" : "memfd",
+                              "fourcc", G_TYPE_STRING,
+                              std::string(fourcc.begin(), fourcc.end()).c_str(), "modifier",
+                              G_TYPE_UINT64, format.modifier, "device", G_TYPE_STRING,
+                              source_->device().c_str(), "consumer-device", G_TYPE_STRING,
+                              consumer_device_.c_str(), "allocator", G_TYPE_STRING,
+                              downstream                   ? "downstream"
+                              : source_->formats().empty() ? "session"
+                                                           : "own",
+                              "allocator-reason", G_TYPE_STRING, own_reason.c_str(), nullptr)));
     warn_of_other_device(format);
 }
 

@@ -236,7 +236,7 @@ void install_capture_properties(GObjectClass* object_class) {
      * got into their memory
      * * `dropped`: pictures of the game that were not pushed
      * * `repeated`: buffers that repeat the one before, for a constant frame rate
-     * * `imports`: memories made; consumers see no others
+     * * `imports`: memories that pictures came in, each counted once
      * * `steps`: steps taken, in lock-step
      * * `no-frame-steps`: those that showed no new picture
      *

@@ -67,7 +67,7 @@ TEST_CASE("a picture in memory that is held takes over from the one before") {
         GstPtr<GstBuffer> next = pipeline.pull();
         REQUIRE(next);
         CHECK(memory_of(next) == memory_of(held));
-        fake.run([&] { CHECK(fake.held() == 1); });
+        CHECK(fake.wait_until([&] { return fake.held() == 1; }));
     }
     held.reset();
     CHECK(fake.wait_until([&] { return fake.held() == 0 && fake.credits() == 2; }));

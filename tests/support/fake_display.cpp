@@ -250,6 +250,10 @@ int FakeDisplay::wanted_dmabuf() const {
     return buffer_ != nullptr ? fake_dmabuf_fd(buffer_) : -1;
 }
 
+uint32_t FakeDisplay::wanted_stride() const {
+    return buffer_ != nullptr ? fake_dmabuf_stride(buffer_) : 0;
+}
+
 bool FakeDisplay::copy(const FakeCopy& copy) {
     if (buffer_ == nullptr) {
         return false;

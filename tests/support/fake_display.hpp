@@ -55,6 +55,7 @@ public:
     bool copy_wanted() const { return buffer_ != nullptr; }
     /** The DMA-BUF that is waited for; -1 for shared memory. */
     int wanted_dmabuf() const;
+    uint32_t wanted_stride() const;  // of the DMA-BUF, in bytes
     unsigned copies_asked() const { return copies_asked_; }
     /** Whether the last copy was asked for with the cursor, and only for a change. */
     bool with_cursor() const { return with_cursor_; }

@@ -16,7 +16,10 @@ void destroy_resource(wl_client*, wl_resource* resource) {
 /** Parameters, and the buffer that is made of them. */
 struct Buffer {
     UniqueFd fd;
+    uint32_t stride = 0;
 };
+
+bool refuses = false;
 
 Buffer& self(wl_resource* resource) {
     return *static_cast<Buffer*>(wl_resource_get_user_data(resource));
@@ -28,15 +31,20 @@ void delete_buffer(wl_resource* resource) {
 
 constexpr struct wl_buffer_interface kBuffer{destroy_resource};
 
-void add(wl_client*, wl_resource* params, int32_t fd, uint32_t plane, uint32_t, uint32_t, uint32_t,
-         uint32_t) {
+void add(wl_client*, wl_resource* params, int32_t fd, uint32_t plane, uint32_t, uint32_t stride,
+         uint32_t, uint32_t) {
     UniqueFd owned(fd);
     if (plane == 0) {
         self(params).fd = std::move(owned);
+        self(params).stride = stride;
     }
 }
 
 void create(wl_client* client, wl_resource* params, int32_t, int32_t, uint32_t, uint32_t) {
+    if (refuses) {
+        zwp_linux_buffer_params_v1_send_failed(params);
+        return;
+    }
     wl_resource* buffer = wl_resource_create(client, &wl_buffer_interface, 1, 0);
     wl_resource_set_implementation(buffer, &kBuffer, new Buffer(std::move(self(params))),
                                    delete_buffer);
@@ -74,6 +82,14 @@ int fake_dmabuf_fd(wl_resource* buffer) {
     return wl_resource_instance_of(buffer, &wl_buffer_interface, &kBuffer) != 0
                ? self(buffer).fd.get()
                : -1;
+}
+
+uint32_t fake_dmabuf_stride(wl_resource* buffer) {
+    return fake_dmabuf_fd(buffer) >= 0 ? self(buffer).stride : 0;
+}
+
+void refuse_fake_dmabufs(bool refuse) {
+    refuses = refuse;
 }
 
 }  // namespace stepscope::test
