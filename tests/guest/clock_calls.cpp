@@ -132,6 +132,25 @@ TEST_CASE("timers") {
                      {"sigtimedwait", EAGAIN, 9 * kMs}});
 }
 
+TEST_CASE("times that functions give back") {
+    check("results", {{"clock_getres", 0, 1},
+                      {"select_rest", 1, 7 * kMs},
+                      {"nanosleep_rest", EINTR, 60 * kMs},
+                      {"clock_nanosleep_rest", EINTR, 60 * kMs},
+                      {"setitimer_old", 0, 20 * kMs},
+                      {"getitimer", 0, 30 * kMs},
+                      {"timer_gettime", 0, 35 * kMs},
+                      {"timer_settime_old", 0, 35 * kMs},
+                      {"timerfd_settime_old", 0, 45 * kMs},
+                      {"mtx_timedlock", 1, 10 * kMs},
+                      {"rwlock_timedwrlock", ETIMEDOUT, 11 * kMs},
+                      {"rwlock_clockrdlock", ETIMEDOUT, 12 * kMs},
+                      {"clockjoin", ETIMEDOUT, 13 * kMs},
+                      {"recvmsg", 2, 6 * kMs},
+                      {"wait4", 5, 1},
+                      {"wait3", 6, 1}});
+}
+
 TEST_CASE("children share the clock") {
     check("children", {{"fork", 7, 20 * kMs},
                        {"vfork_exec", 0, 250 * kMs},

@@ -39,8 +39,6 @@
 
 namespace {
 
-constexpr int64_t kMs = 1'000'000;
-
 // Built for 32 bits there are two calls for each; the program uses those that fit its times.
 #if defined(__i386__) && defined(_TIME_BITS) && _TIME_BITS == 64
 constexpr long kClockGettime = SYS_clock_gettime64;
@@ -49,20 +47,6 @@ constexpr long kFutex = SYS_futex_time64;
 constexpr long kClockGettime = SYS_clock_gettime;
 constexpr long kFutex = SYS_futex;
 #endif
-
-timespec span(int64_t ns) {
-    return {static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
-}
-
-int64_t to_ns(const timespec& time) {
-    return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
-}
-
-timespec later(clockid_t clock, int64_t ns) {
-    timespec time{};
-    ::clock_gettime(clock, &time);
-    return span(to_ns(time) + ns);
-}
 
 /** Times in futex_waitv have 64 bits everywhere. */
 struct LongTime {
@@ -505,9 +489,9 @@ void random_numbers() {
 }
 
 const std::map<std::string, std::function<void()>> scenarios = {
-    {"reads", reads},           {"sleeps", sleeps}, {"locks", locks},
-    {"futexes", futexes},       {"timers", timers}, {"descriptors", descriptors},
-    {"random", random_numbers},
+    {"reads", reads},           {"sleeps", sleeps},   {"locks", locks},
+    {"futexes", futexes},       {"timers", timers},   {"descriptors", descriptors},
+    {"random", random_numbers}, {"results", results},
 };
 
 }  // namespace

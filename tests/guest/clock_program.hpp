@@ -1,8 +1,26 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
+#include <time.h>
+
 #include <cstdint>
 #include <string>
+
+constexpr int64_t kMs = 1'000'000;
+
+inline timespec span(int64_t ns) {
+    return {static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
+}
+
+inline int64_t to_ns(const timespec& time) {
+    return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+
+inline timespec later(clockid_t clock, int64_t ns) {
+    timespec time{};
+    ::clock_gettime(clock, &time);
+    return span(to_ns(time) + ns);
+}
 
 int64_t monotonic_ns();
 
@@ -16,6 +34,9 @@ void measure(const char* name, Function function) {
     const long result = function();
     report(name, result, monotonic_ns() - start);
 }
+
+/** What functions give back of times, other than by waiting. */
+void results();
 
 /** Scenarios with several threads or processes; false if there is none of that name. */
 bool run_threaded_scenario(const std::string& name);
