@@ -182,6 +182,10 @@ void CaptureOutput::remove_embedded_cursor_user() {
         wl_list_for_each(cursor, &output_.cursors, link) {
             if (cursor->enabled) {
                 output_.hardware_cursor = cursor;
+                cursor_.move(static_cast<int>(cursor->x), static_cast<int>(cursor->y));
+                if (cursor->texture != nullptr) {
+                    cursor_.show(cursor->texture, cursor->hotspot_x, cursor->hotspot_y);
+                }
             }
         }
         wlr_damage_ring_add_whole(&scene_output_->damage_ring);
@@ -488,12 +492,14 @@ bool CaptureOutput::commit(wlr_output* /*output*/, const wlr_output_state* state
 }
 
 // Accepting the cursor as a plane of its own keeps it out of the picture at no cost.
-bool CaptureOutput::set_cursor(wlr_output* /*output*/, wlr_buffer* /*buffer*/, int /*hotspot_x*/,
-                               int /*hotspot_y*/) {
+bool CaptureOutput::set_cursor(wlr_output* output, wlr_buffer* buffer, int hotspot_x,
+                               int hotspot_y) {
+    self_of(output)->cursor_.show(buffer, hotspot_x, hotspot_y);
     return true;
 }
 
-bool CaptureOutput::move_cursor(wlr_output* /*output*/, int /*x*/, int /*y*/) {
+bool CaptureOutput::move_cursor(wlr_output* output, int x, int y) {
+    self_of(output)->cursor_.move(x, y);
     return true;
 }
 

@@ -13,6 +13,7 @@
 #include "captured_frame.hpp"
 #include "commit_gate.hpp"
 #include "consumer_formats.hpp"
+#include "cursor_plane.hpp"
 #include "listener.hpp"
 #include "pacer.hpp"
 #include "renderer.hpp"
@@ -51,6 +52,10 @@ public:
     /** Draw the cursor into the picture while at least one caller wants it. */
     void add_embedded_cursor_user();
     void remove_embedded_cursor_user();
+    /** The cursor, hidden where it is drawn into the picture. */
+    const CursorPlane& cursor() const { return cursor_; }
+    /** CursorPlane::pixels(). */
+    const std::vector<uint32_t>& cursor_pixels() { return cursor_.pixels(renderer_.renderer()); }
 
     /**
      * Lock-step: from now on pictures are shown by finish_step() alone, and a game's commit after
@@ -118,6 +123,7 @@ private:
     const SessionClock& clock_;
     ConsumerFormats formats_;
     SparePicture spare_;
+    CursorPlane cursor_;
     std::vector<FrameSink*> sinks_;
     wl_event_loop* loop_;
     wlr_backend backend_{};

@@ -11,6 +11,7 @@
 #include <array>
 
 #include "capture_output.hpp"
+#include "pipewire_cursor.hpp"
 #include "pipewire_metadata.hpp"
 
 namespace stepscope {
@@ -135,14 +136,24 @@ void add_format(Pods& pods, const VideoOffer& offer, uint32_t fourcc, Size size,
     pods.add(spa_pod_builder_pop(&builder, &object));
 }
 
-void add_meta(Pods& pods, uint32_t type, size_t size) {
+/** `most`: consumers may want up to that. */
+void add_meta(Pods& pods, uint32_t type, size_t size, size_t least = 0, size_t most = 0) {
     spa_pod_builder& builder = pods.builder();
     spa_pod_frame object;
+    spa_pod_frame choice;
     spa_pod_builder_push_object(&builder, &object, SPA_TYPE_OBJECT_ParamMeta, SPA_PARAM_Meta);
     spa_pod_builder_prop(&builder, SPA_PARAM_META_type, 0);
     spa_pod_builder_id(&builder, type);
     spa_pod_builder_prop(&builder, SPA_PARAM_META_size, 0);
-    spa_pod_builder_int(&builder, static_cast<int32_t>(size));
+    if (most == 0) {
+        spa_pod_builder_int(&builder, static_cast<int32_t>(size));
+    } else {
+        spa_pod_builder_push_choice(&builder, &choice, SPA_CHOICE_Range, 0);
+        for (size_t value : {size, least, most}) {
+            spa_pod_builder_int(&builder, static_cast<int32_t>(value));
+        }
+        spa_pod_builder_pop(&builder, &choice);
+    }
     pods.add(spa_pod_builder_pop(&builder, &object));
 }
 
@@ -270,6 +281,8 @@ void add_buffer_parameters(Pods& pods, const VideoFormat& format, const BufferLa
     add_meta(pods, SPA_META_Header, sizeof(spa_meta_header));
     add_meta(pods, SPA_META_VideoDamage, sizeof(spa_meta_region) * kMaxDamageBoxes);
     add_meta(pods, SPA_META_VideoCrop, sizeof(spa_meta_region));
+    add_meta(pods, SPA_META_Cursor, cursor_room(kUsualCursorSide), cursor_room(0),
+             cursor_room(kMaxCursorSide));
 }
 
 }  // namespace stepscope

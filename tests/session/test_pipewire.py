@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import bisect
+import json
 import os
 import shutil
 import signal
@@ -433,6 +434,121 @@ def test_others_with_other_wishes(runtime, game):
         asked.destroy()
         wait_until(lambda: asked.name not in daemon.nodes(), "the end of the node")
         assert half in daemon.nodes()
+
+
+class Probe:
+    """Our own consumer: what a node says about its pictures, as it comes."""
+
+    def __init__(self, node: str):
+        require("stepscope-pipewire-probe")
+        self.process = subprocess.Popen(["stepscope-pipewire-probe", node],
+                                        stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def next(self) -> dict:
+        line = self.process.stdout.readline()
+        assert line, "the consumer ended"
+        return json.loads(line)
+
+    def until(self, condition, what: str) -> dict:
+        for _ in range(500):
+            picture = self.next()
+            if condition(picture):
+                return picture
+        raise AssertionError(f"no picture {what}; the last: {picture}")
+
+
+def test_metadata(runtime, game):
+    """Crop and damage of pictures, by a consumer of ours."""
+    command, _ = game("wayland", "--rate", 20, "--paint", "stripe")
+    with Daemon(manager=False) as daemon, \
+            Session(*command, options=("--pipewire", "--pipewire-node", "320x180")) as session:
+        offered(session, daemon)
+        daemon.wait_for_node(f"stepscope.{session.name}.320x180")
+        with Probe(f"stepscope.{session.name}") as probe:
+            pictures = [probe.next() for _ in range(60)]
+            for picture in pictures:
+                assert picture["crop"] == [0, 0, 640, 360]
+                assert picture["bytes"] == 640 * 360 * 4
+                assert picture["damage"] and not picture["corrupted"]
+                for x, y, width, height in picture["damage"]:
+                    assert 0 <= x < x + width <= 640 and 0 <= y < y + height <= 360
+            steps = [after["pts"] - before["pts"] for before, after in pairwise(pictures)]
+            assert all(step > 0 for step in steps)
+            orders = [after["sequence"] - before["sequence"] for before, after in pairwise(pictures)]
+            assert all(order > 0 for order in orders)
+            # What the game says: this one draws its number alone.
+            small = probe.until(lambda picture: picture["damage"] != [[0, 0, 640, 360]],
+                                "that changed in part")
+            assert sum(width * height for _, _, width, height in small["damage"]) < 640 * 360 / 2
+        with Probe(f"stepscope.{session.name}.320x180") as probe:
+            for _ in range(10):
+                picture = probe.next()
+                # What changed has no exact place in a scaled picture.
+                assert picture["crop"] == [0, 0, 320, 180]
+                assert picture["damage"] == [[0, 0, 320, 180]]
+
+
+def test_the_cursor_comes_along(runtime, game):
+    """Beside the picture, with what it looks like; not where somebody has it drawn in."""
+    command, report = game("wayland", "--rate", 20, "--cursor", "arrow")
+    with Daemon(manager=False) as daemon, \
+            Session(*command, options=("--pipewire", "--pipewire-node", "320x180")) as session:
+        offered(session, daemon)
+        daemon.wait_for_node(f"stepscope.{session.name}.320x180")
+        direct = Pipeline(f"wlscreencopysrc name=source session={session.name} "
+                          "! fakesink sync=false")
+        with Probe(f"stepscope.{session.name}") as probe, direct:
+            direct.move(400, 200)
+            report.wait_for("pointer_focus", focused=True)
+            direct.move(401, 202)
+            shown = probe.until(lambda picture: picture["cursor"]["position"] == [401, 202]
+                                and picture["cursor"].get("size") == [16, 16], "with the cursor")
+            cursor = shown["cursor"]
+            assert cursor["id"] and cursor["hotspot"] == [0, 0]
+            assert cursor["first"] >> 24 == 255 and cursor["last"] >> 24 == 0  # its lower half
+            direct.source.set_property("cursor", "embedded")
+            probe.until(lambda picture: picture["cursor"]["id"] == 0, "with the cursor drawn in")
+            direct.source.set_property("cursor", "hidden")
+            again = probe.until(lambda picture: picture["cursor"]["id"] != 0, "with it beside")
+            assert again["cursor"]["position"] == [401, 202]
+            assert again["cursor"]["first"] == cursor["first"]
+        with direct, Probe(f"stepscope.{session.name}.320x180") as probe:
+            half = probe.until(lambda picture: picture["cursor"]["id"] != 0, "with a small cursor")
+            assert half["cursor"]["position"] == [200, 101]
+            assert half["cursor"]["size"] == [8, 8]
+
+
+def test_the_command_for_a_node(runtime, game):
+    command, _ = game("wayland", "--rate", 20)
+    ask = Path(__file__).resolve().parents[2] / "agent" / "stepscope-pipewire"
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run([ask, *arguments], capture_output=True, text=True, check=False)
+
+    with Session(*command) as session:
+        for arguments, text in (((session.name, "320"), "no size"),
+                                ((session.name, "8x8"), "sides"),
+                                ((session.name, "320x180@2000"), "no frame rate"),
+                                (("nobody", "320x180"), "no session 'nobody'"),
+                                ((session.name, "320x180"), "daemon")):
+            done = run(*arguments)
+            assert done.returncode == 2 and text in done.stderr, (arguments, done)
+            assert len(done.stderr.splitlines()) == 1
+        with Daemon() as daemon:
+            done = run(session.name, "160x120@5")
+            assert done.returncode == 0, done
+            assert done.stdout == f"stepscope.{session.name}.160x120@5\n"
+            with Pipeline(source_of(done.stdout.strip())) as pipeline:
+                assert pipeline.pull().size == (160, 120)
+            wait_until(lambda: done.stdout.strip() not in daemon.nodes(), "the end of the node")
 
 
 @pytest.mark.parametrize("wish", [(8, 180, 10, 1), (320, 20000, 10, 1), (320, 180, 10, 0),

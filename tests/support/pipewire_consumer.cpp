@@ -17,6 +17,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds kWatchdog(60);
+constexpr size_t kDamageBoxes = 16;
+/** For 64x64 pixels. */
+constexpr size_t kCursorRoom = sizeof(spa_meta_cursor) + sizeof(spa_meta_bitmap) + 64 * 64 * 4;
 
 /** A connection with the names of all nodes. */
 struct Connection {
@@ -269,6 +272,15 @@ void PipewireConsumer::handle_format(const spa_pod* format) {
         pods.push_back(static_cast<const spa_pod*>(spa_pod_builder_pop(&b, &object)));
     }
     pods.push_back(meta_pod(b, SPA_META_Header, sizeof(spa_meta_header)));
+    if (abilities_.damage) {
+        pods.push_back(meta_pod(b, SPA_META_VideoDamage, sizeof(spa_meta_region) * kDamageBoxes));
+    }
+    if (abilities_.crop) {
+        pods.push_back(meta_pod(b, SPA_META_VideoCrop, sizeof(spa_meta_region)));
+    }
+    if (abilities_.cursor) {
+        pods.push_back(meta_pod(b, SPA_META_Cursor, kCursorRoom));
+    }
     if (abilities_.timelines) {
         pods.push_back(meta_pod(b, SPA_META_SyncTimeline, sizeof(spa_meta_sync_timeline),
                                 abilities_.release ? SPA_META_FEATURE_SYNC_TIMELINE_RELEASE : 0));

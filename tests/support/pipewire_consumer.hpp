@@ -27,6 +27,10 @@ struct ConsumerAbilities {
     bool release = false;
     uint32_t width = 0;  // 0: as it comes
     uint32_t height = 0;
+    /** Metadata beside the header. */
+    bool damage = false;
+    bool crop = false;
+    bool cursor = false;
 };
 
 /**
