@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/dma_heap.hpp"
 #include "base/udmabuf.hpp"
@@ -15,9 +16,26 @@ namespace {
 
 constexpr size_t kStrideAlignment = 256;
 
-size_t stride_of(int width) {
-    return (static_cast<size_t>(width) * 4 + kStrideAlignment - 1) / kStrideAlignment *
-           kStrideAlignment;
+size_t stride_of(PictureLayout layout, int width) {
+    const size_t row = static_cast<size_t>(width) * (layout == PictureLayout::packed ? 4 : 1);
+    return (row + kStrideAlignment - 1) / kStrideAlignment * kStrideAlignment;
+}
+
+/** Nothing that could be guessed lies between luma and chroma. */
+constexpr size_t kGap = 4096;
+
+/** Where chroma begins in the file that has luma, too. */
+size_t chroma_offset(int width, int height) {
+    return stride_of(PictureLayout::nv12, width) * static_cast<size_t>(height) + kGap;
+}
+
+Result<DmaBuf> allocate(MemorySource source, size_t size) {
+    if (source == MemorySource::udmabuf) {
+        return Udmabuf::open().and_then(
+            [&](const Udmabuf& device) { return device.allocate(size); });
+    }
+    return DmaHeap::open("system").and_then(
+        [&](const DmaHeap& heap) { return heap.allocate(size); });
 }
 
 }  // namespace
@@ -41,20 +59,42 @@ Result<FenceDevices> FenceDevices::open(bool explicit_sync) {
     return fail(Fault::unsupported, "no render node has timeline syncobjs");
 }
 
-Result<DmaBuf> allocate_picture(MemorySource source, size_t size) {
-    if (source == MemorySource::udmabuf) {
-        return Udmabuf::open().and_then(
-            [&](const Udmabuf& device) { return device.allocate(size); });
+Result<std::vector<PictureFile>> allocate_picture(MemorySource source, PictureLayout layout,
+                                                  int width, int height) {
+    const size_t rows = static_cast<size_t>(height);
+    const size_t luma = stride_of(layout, width) * rows;
+    std::vector<size_t> sizes;
+    switch (layout) {
+        case PictureLayout::packed:
+            sizes = {luma};
+            break;
+        case PictureLayout::nv12:
+            sizes = {chroma_offset(width, height) + luma / 2};
+            break;
+        case PictureLayout::nv12_two_files:
+            sizes = {luma, luma / 2};
+            break;
     }
-    return DmaHeap::open("system").and_then(
-        [&](const DmaHeap& heap) { return heap.allocate(size); });
+    std::vector<PictureFile> files;
+    for (size_t size : sizes) {
+        auto memory = allocate(source, size);
+        if (!memory) {
+            return std::unexpected(memory.error());
+        }
+        auto mapping = memory->map(BufferAccess::read_write);
+        if (!mapping) {
+            return std::unexpected(mapping.error());
+        }
+        files.push_back({std::move(*memory), std::move(*mapping)});
+    }
+    return files;
 }
 
-FenceBuffer::FenceBuffer(const FenceDevices& devices, DmaBuf memory, DmaBufMapping mapping,
-                         int width, int height)
+FenceBuffer::FenceBuffer(const FenceDevices& devices, std::vector<PictureFile> files,
+                         PictureLayout layout, int width, int height)
     : devices_(devices),
-      memory_(std::move(memory)),
-      mapping_(std::move(mapping)),
+      files_(std::move(files)),
+      layout_(layout),
       width_(width),
       height_(height) {}
 
@@ -70,16 +110,29 @@ FenceBuffer::~FenceBuffer() {
 }
 
 frame_code::Pixels FenceBuffer::pixels() const {
-    return {reinterpret_cast<uint8_t*>(mapping_.bytes().data()), width_, height_,
-            stride_of(width_)};
+    return {reinterpret_cast<uint8_t*>(files_.front().mapping.bytes().data()), width_, height_,
+            stride_of(layout_, width_)};
+}
+
+nv12_frame::Plane FenceBuffer::plane(unsigned index) const {
+    const PictureFile& file = index == 0 ? files_.front() : files_.back();
+    const size_t offset = index == 0 || files_.size() > 1 ? 0 : chroma_offset(width_, height_);
+    const auto rows = static_cast<size_t>(height_);
+    return {reinterpret_cast<uint8_t*>(file.mapping.bytes().data()) + offset,
+            static_cast<size_t>(width_), index == 0 ? rows : rows / 2, stride_of(layout_, width_)};
 }
 
 Result<void> FenceBuffer::create(zwp_linux_dmabuf_v1* dmabuf,
                                  wp_linux_drm_syncobj_manager_v1* manager, uint32_t format) {
     format_ = format;
     zwp_linux_buffer_params_v1* params = zwp_linux_dmabuf_v1_create_params(dmabuf);
-    zwp_linux_buffer_params_v1_add(params, memory_.fd(), 0, 0,
-                                   static_cast<uint32_t>(stride_of(width_)), 0, 0);
+    const auto stride = static_cast<uint32_t>(stride_of(layout_, width_));
+    zwp_linux_buffer_params_v1_add(params, files_.front().memory.fd(), 0, 0, stride, 0, 0);
+    if (layout_ != PictureLayout::packed) {
+        const size_t offset = files_.size() > 1 ? 0 : chroma_offset(width_, height_);
+        zwp_linux_buffer_params_v1_add(params, files_.back().memory.fd(), 1,
+                                       static_cast<uint32_t>(offset), stride, 0, 0);
+    }
     buffer_ = zwp_linux_buffer_params_v1_create_immed(params, width_, height_, format, 0);
     zwp_linux_buffer_params_v1_destroy(params);
     static const wl_buffer_listener listener{.release = [](void* data, wl_buffer*) {
@@ -103,7 +156,7 @@ Result<void> FenceBuffer::create(zwp_linux_dmabuf_v1* dmabuf,
         }
         *proxy = wp_linux_drm_syncobj_manager_v1_import_timeline(manager, fd->get());
     }
-    auto scratch = allocate_picture(MemorySource::udmabuf, 4096);
+    auto scratch = allocate(MemorySource::udmabuf, 4096);
     if (!scratch) {
         return std::unexpected(scratch.error());
     }
@@ -129,21 +182,31 @@ Result<void> FenceBuffer::set_points(wp_linux_drm_syncobj_surface_v1* surface) {
 
 Result<void> FenceBuffer::begin(wp_linux_drm_syncobj_surface_v1* surface) {
     // Whoever still reads, or reads too early, sees this.
-    std::ranges::fill(mapping_.bytes(), std::byte{0xa5});
-    busy_ = true;
-    auto fence =
-        devices_.vgem.attach(surface != nullptr ? *scratch_ : memory_, BufferAccess::write);
-    if (!fence) {
-        return std::unexpected(fence.error());
+    for (const PictureFile& file : files_) {
+        std::ranges::fill(file.mapping.bytes(), std::byte{0xa5});
     }
-    fence_ = *fence;
+    busy_ = true;
+    for (const PictureFile& file : files_) {
+        auto fence =
+            devices_.vgem.attach(surface != nullptr ? *scratch_ : file.memory, BufferAccess::write);
+        if (!fence) {
+            return std::unexpected(fence.error());
+        }
+        fences_.push_back(*fence);
+        if (surface != nullptr) {
+            break;  // one point is for all of them
+        }
+    }
     return surface != nullptr ? set_points(surface) : Result<void>();
 }
 
 Result<void> FenceBuffer::finish() {
-    auto signalled = fence_->signal();
-    fence_.reset();
-    return signalled;
+    for (const auto& fence : std::exchange(fences_, {})) {
+        if (auto signalled = fence.signal(); !signalled) {
+            return signalled;
+        }
+    }
+    return {};
 }
 
 bool FenceBuffer::check_release() {

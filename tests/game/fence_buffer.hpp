@@ -3,10 +3,12 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "base/dmabuf.hpp"
 #include "base/timeline.hpp"
 #include "tests/game/frame_code.hpp"
+#include "tests/game/nv12_frame.hpp"
 #include "tests/support/drm_devices.hpp"
 
 struct wl_buffer;
@@ -28,8 +30,22 @@ struct FenceDevices {
     static Result<FenceDevices> open(bool explicit_sync);
 };
 
-/** Allocates one linear picture of four bytes a pixel. */
-Result<DmaBuf> allocate_picture(MemorySource source, size_t size);
+/** How pictures lie in memory; all are linear. */
+enum class PictureLayout {
+    packed,         // four bytes a pixel
+    nv12,           // luma, and chroma behind it
+    nv12_two_files  // luma, and chroma in a DMA-BUF of its own
+};
+
+/** Memory of a picture, and where the game draws. */
+struct PictureFile {
+    DmaBuf memory;
+    DmaBufMapping mapping;
+};
+
+/** Allocates what a picture needs: one file, or two. */
+Result<std::vector<PictureFile>> allocate_picture(MemorySource source, PictureLayout layout,
+                                                  int width, int height);
 
 /**
  * A DMA-BUF that the game draws into after it has shown it, with a fence that keeps others from
@@ -37,8 +53,8 @@ Result<DmaBuf> allocate_picture(MemorySource source, size_t size);
  */
 class FenceBuffer {
 public:
-    FenceBuffer(const FenceDevices& devices, DmaBuf memory, DmaBufMapping mapping, int width,
-                int height);
+    FenceBuffer(const FenceDevices& devices, std::vector<PictureFile> files, PictureLayout layout,
+                int width, int height);
     FenceBuffer(const FenceBuffer&) = delete;
     FenceBuffer& operator=(const FenceBuffer&) = delete;
     ~FenceBuffer();
@@ -47,13 +63,19 @@ public:
     Result<void> create(zwp_linux_dmabuf_v1* dmabuf, wp_linux_drm_syncobj_manager_v1* manager,
                         uint32_t format);
 
-    ino_t inode() const { return memory_.inode(); }
+    ino_t inode() const { return files_.front().memory.inode(); }
+    /** Of the file with the last plane; the same where there is one. */
+    ino_t last_inode() const { return files_.back().memory.inode(); }
     wl_buffer* proxy() const { return buffer_; }
     uint32_t format() const { return format_; }
+    PictureLayout layout() const { return layout_; }
+    /** Of packed pictures. */
     frame_code::Pixels pixels() const;
+    /** Of the others: luma, 0, and chroma, 1. */
+    nv12_frame::Plane plane(unsigned index) const;
 
     /** Whether nobody but the game has it, and it is drawn. */
-    bool free() const { return !busy_ && !fence_; }
+    bool free() const { return !busy_ && fences_.empty(); }
     /** Becomes readable with the release point; -1 without explicit sync. */
     int release_fd() const { return released_.get(); }
     /** The release point may have been signalled. True if it has. */
@@ -70,14 +92,14 @@ private:
     Result<void> set_points(wp_linux_drm_syncobj_surface_v1* surface);
 
     const FenceDevices& devices_;
-    DmaBuf memory_;
-    DmaBufMapping mapping_;
+    std::vector<PictureFile> files_;
+    PictureLayout layout_;
     int width_;
     int height_;
     wl_buffer* buffer_ = nullptr;
     uint32_t format_ = 0;
     bool busy_ = false;
-    std::optional<testing::Vgem::Fence> fence_;
+    std::vector<testing::Vgem::Fence> fences_;  // until it is drawn
 
     // Explicit sync:
     std::optional<DmaBuf> scratch_;  // carries fences that are not to be implicit ones

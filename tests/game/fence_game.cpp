@@ -33,6 +33,7 @@ struct FenceOptions {
     int height = 240;
     unsigned buffers = 4;
     MemorySource memory = MemorySource::udmabuf;
+    PictureLayout layout = PictureLayout::packed;
     bool explicit_sync = false;
     bool feedback = false;
     bool resizable = false;
@@ -51,6 +52,17 @@ void swap_red_and_blue(const frame_code::Pixels& image) {
     }
 }
 
+void paint(const FenceBuffer& buffer, uint32_t number) {
+    if (buffer.layout() != PictureLayout::packed) {
+        nv12_frame::paint(buffer.plane(0), buffer.plane(1), number);
+        return;
+    }
+    paint_frame(buffer.pixels(), Paint::full, number, 0);
+    if (buffer.format() == DRM_FORMAT_XBGR8888) {
+        swap_red_and_blue(buffer.pixels());
+    }
+}
+
 /** A buffer that was shown and has to be drawn. */
 struct Drawing {
     FenceBuffer* buffer;
@@ -65,7 +77,11 @@ public:
           devices_(std::move(devices)),
           report_(std::move(report)),
           width_(options.width),
-          height_(options.height) {}
+          height_(options.height) {
+        if (options.layout != PictureLayout::packed) {
+            format_ = DRM_FORMAT_NV12;
+        }
+    }
     Result<void> run();
 
 private:
@@ -188,27 +204,25 @@ Result<void> FenceGame::connect() {
 }
 
 Result<void> FenceGame::make_buffers() {
-    const auto stride = (static_cast<size_t>(width_) * 4 + 255) / 256 * 256;
     nlohmann::json inodes = nlohmann::json::array();
+    nlohmann::json last_inodes = nlohmann::json::array();
     for (unsigned i = 0; i < options_.buffers; ++i) {
-        auto memory = allocate_picture(options_.memory, stride * static_cast<size_t>(height_));
-        if (!memory) {
-            return std::unexpected(memory.error());
+        auto files = allocate_picture(options_.memory, options_.layout, width_, height_);
+        if (!files) {
+            return std::unexpected(files.error());
         }
-        auto mapping = memory->map(BufferAccess::read_write);
-        if (!mapping) {
-            return std::unexpected(mapping.error());
-        }
-        buffers_.push_back(std::make_unique<FenceBuffer>(devices_, std::move(*memory),
-                                                         std::move(*mapping), width_, height_));
+        buffers_.push_back(std::make_unique<FenceBuffer>(devices_, std::move(*files),
+                                                         options_.layout, width_, height_));
         if (auto made = buffers_.back()->create(
                 dmabuf_, options_.explicit_sync ? syncobj_ : nullptr, format_);
             !made) {
             return made;
         }
         inodes.push_back(buffers_.back()->inode());
+        last_inodes.push_back(buffers_.back()->last_inode());
     }
-    report_.write("buffers", {{"inodes", inodes}, {"format", format_}});
+    report_.write("buffers",
+                  {{"inodes", inodes}, {"last_inodes", last_inodes}, {"format", format_}});
     return {};
 }
 
@@ -300,10 +314,7 @@ Result<void> FenceGame::draw_due() {
     while (!drawings_.empty() && Clock::now() >= drawings_.front().due) {
         const Drawing drawing = drawings_.front();
         drawings_.erase(drawings_.begin());
-        paint_frame(drawing.buffer->pixels(), Paint::full, drawing.number, 0);
-        if (drawing.buffer->format() == DRM_FORMAT_XBGR8888) {
-            swap_red_and_blue(drawing.buffer->pixels());
-        }
+        paint(*drawing.buffer, drawing.number);
         if (auto finished = drawing.buffer->finish(); !finished) {
             return finished;
         }
@@ -394,6 +405,11 @@ int run_fence_game(int argc, char** argv) {
     app.add_option("--memory", options.memory, "udmabuf or dma-heap")
         ->transform(CLI::CheckedTransformer(std::map<std::string, MemorySource>{
             {"udmabuf", MemorySource::udmabuf}, {"dma-heap", MemorySource::dma_heap}}));
+    app.add_option("--layout", options.layout, "packed (RGB), nv12 or nv12-two-files")
+        ->transform(CLI::CheckedTransformer(std::map<std::string, PictureLayout>{
+            {"packed", PictureLayout::packed},
+            {"nv12", PictureLayout::nv12},
+            {"nv12-two-files", PictureLayout::nv12_two_files}}));
     app.add_flag("--explicit-sync", options.explicit_sync, "linux-drm-syncobj-v1");
     app.add_flag("--feedback", options.feedback,
                  "Allocate what the compositor's linux-dmabuf feedback prefers");

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Pictures of two planes, in one DMA-BUF and in two: they reach a pipeline as they are.
+#include <gst/allocators/gstdmabuf.h>
+#include <gst/stepscope/stepscope.h>
+#include <gst/video/video.h>
+#include <sys/mman.h>
+
+#include <set>
+
+#include "base/dmabuf.hpp"
+#include "capture_session.hpp"
+#include "requirement.hpp"
+#include "tests/game/nv12_frame.hpp"
+
+using namespace stepscope;
+using namespace stepscope::testing;
+
+namespace {
+
+/** A row of luma or chroma takes 320 bytes; the game begins each at a multiple of 256. */
+constexpr size_t kStride = 512;
+
+/** One of the memories of a buffer, mapped by itself. */
+struct MappedFile {
+    DmaBuf memory;
+    DmaBufMapping mapping;
+
+    explicit MappedFile(GstMemory* of)
+        : memory(must(DmaBuf::adopt(UniqueFd::duplicate(gst_dmabuf_memory_get_fd(of))))),
+          mapping(must(memory.map(BufferAccess::read))) {
+        must(memory.begin_cpu_access(BufferAccess::read));  // waits for its fences
+    }
+    ~MappedFile() { static_cast<void>(memory.end_cpu_access(BufferAccess::read)); }
+};
+
+/** What lies where the buffer's GstVideoMeta says: each plane in its memory, at its offset. */
+std::optional<uint32_t> check(GstBuffer* buffer) {
+    const GstVideoMeta* meta = gst_buffer_get_video_meta(buffer);
+    REQUIRE(meta != nullptr);
+    REQUIRE(meta->n_planes == 2);
+    std::array<nv12_frame::ConstPlane, 2> planes;
+    std::vector<std::unique_ptr<MappedFile>> files;
+    for (unsigned plane = 0; plane < 2; ++plane) {
+        guint index = 0;
+        guint length = 0;
+        gsize skip = 0;
+        REQUIRE(gst_buffer_find_memory(buffer, meta->offset[plane], 1, &index, &length, &skip));
+        CHECK(static_cast<size_t>(meta->stride[plane]) == kStride);
+        files.push_back(std::make_unique<MappedFile>(gst_buffer_peek_memory(buffer, index)));
+        const auto bytes = files.back()->mapping.bytes();
+        const size_t rows = kHeight / (plane + 1);
+        REQUIRE(skip + kStride * (rows - 1) + kWidth <= bytes.size());
+        planes[plane] = {reinterpret_cast<const uint8_t*>(bytes.data()) + skip, kWidth, rows,
+                         kStride};
+    }
+    return nv12_frame::check(planes[0], planes[1]);
+}
+
+std::set<ino_t> last_inodes(const CaptureSession& session) {
+    std::set<ino_t> inodes;
+    for (const auto& line : session.report()) {
+        if (line.at("event") == "buffers") {
+            inodes.insert_range(line.at("last_inodes").get<std::set<ino_t>>());
+        }
+    }
+    return inodes;
+}
+
+void check_planes(const std::string& layout, unsigned files) {
+    const CaptureSession session(
+        {"--layout", layout, "--buffers", "6", "--rate", "20", "--late", "20"});
+    const std::set<ino_t> luma = session.inodes();
+    const std::set<ino_t> chroma = last_inodes(session);
+    CHECK((luma == chroma) == (files == 1));
+    CapturePipeline pipeline(session.name(), kDmabuf, false);
+    uint32_t last = 0;
+    for (int frame = 0; frame < 30; ++frame) {
+        const GstPtr<GstBuffer> buffer = pipeline.pull();
+        REQUIRE(buffer);
+        REQUIRE(gst_buffer_n_memory(buffer.get()) == files);
+        for (unsigned index = 0; index < files; ++index) {
+            GstMemory* memory = gst_buffer_peek_memory(buffer.get(), index);
+            REQUIRE(gst_is_dmabuf_memory(memory));
+            const MappedFile file(memory);
+            REQUIRE((index == 0 ? luma : chroma).contains(file.memory.inode()));
+        }
+        const auto number = check(buffer.get());
+        REQUIRE(number);
+        CHECK(*number > last);
+        last = *number;
+    }
+    const GstPtr<GstCaps> caps = pipeline.caps();
+    const GstStructure* structure = gst_caps_get_structure(caps.get(), 0);
+    CHECK(gst_video_is_dma_drm_caps(caps.get()));
+    CHECK(std::string(gst_structure_get_string(structure, "drm-format")) == "NV12");
+    CHECK(pipeline.stat("passed-through") == pipeline.stat("frames"));
+    CHECK(pipeline.stat("imports") <= luma.size() * files);
+    CHECK(pipeline.stat("fences-waited") == 0);
+}
+
+}  // namespace
+
+TEST_CASE("two planes in one DMA-BUF") {
+    check_planes("nv12", 1);
+}
+
+TEST_CASE("two planes in a DMA-BUF each") {
+    check_planes("nv12-two-files", 2);
+}
