@@ -54,12 +54,14 @@ def run_programs(results: Results) -> None:
 def run_sanitized(results: Results | FirstTry) -> list[programs.Program]:
     # The sanitized build has the same tests; it is only built when one of them is wanted.
     names = [f"asan/{test.name}" for test in programs.tests_of(BUILD, "")]
+    names.append(sessions.SANITIZED_TEST)
     if not any(results.wants(name) for name in names):
         return []
     command = [sys.executable, str(ROOT / "tools/build.py"), str(SANITIZED_BUILD), "--sanitize"]
     if subprocess.run(command, stdin=subprocess.DEVNULL).returncode != 0:
         results.add("asan/build", "failed", 0, "the build with the sanitizers failed, see above")
         return []
+    os.environ["STEPSCOPE_SANITIZED_BUILD"] = str(SANITIZED_BUILD)
     return run_on_host(programs.tests_of(SANITIZED_BUILD, "asan/"), results)
 
 

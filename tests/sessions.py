@@ -10,6 +10,8 @@ from pathlib import Path
 
 from results import Results, end_group
 
+# Runs the sanitized build, which STEPSCOPE_SANITIZED_BUILD names.
+SANITIZED_TEST = "session/test_malformed_clients.py::test_lies_under_the_sanitizers"
 WATCHDOG = 300  # seconds without a test starting or ending
 
 

@@ -3,8 +3,12 @@
 session, nor its consumer, nor the game beside them notices anything."""
 
 import os
+import re
+import signal
 import time
+from pathlib import Path
 
+import programs
 import pytest
 
 from stepscope.errors import SessionLost
@@ -225,3 +229,46 @@ def test_memory_sealed_against_writing_passes(stage):
             watch(pipeline)
         except SessionLost:
             assert client.error
+
+
+# --- with the sanitizers ---------------------------------------------------------------------------
+
+COMPLAINT = re.compile(r"Sanitizer|runtime error:")
+
+
+@pytest.fixture
+def sanitized_stage(game, monkeypatch):
+    """The same of the compositor that was built with ASan and UBSan, which must not complain."""
+    build = os.environ.get("STEPSCOPE_SANITIZED_BUILD")
+    if not build:
+        pytest.skip("no build with the sanitizers; `./run test` makes one")
+    for name, value in programs.SANITIZER_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    command, report = game("wayland", "--rate", 60, "--buffers", 4)
+    program = Path(build) / "compositor/stepscope"
+    with Session(*command, program=program) as session:
+        with Pipeline(f"{SOURCE} max-buffers=2 ! {SINK}") as pipeline:
+            pipeline.settled()
+            yield session, pipeline, report
+            check_unharmed(session, pipeline, report)
+        session.end()
+        complaints = [line for line in session.output().splitlines() if COMPLAINT.search(line)]
+        assert not complaints
+        assert session.process.returncode == 128 + signal.SIGTERM
+
+
+def test_lies_under_the_sanitizers(sanitized_stage):
+    """One session for all of them: starting one is what takes long."""
+    for lie in FORBIDDEN:
+        test_a_buffer_that_can_not_be_is_a_protocol_error(sanitized_stage, lie)
+    for kind, size in (("pipe", SIZE), ("memfd", 0), ("memfd", -1)):
+        test_a_pool_that_can_not_be_is_a_protocol_error(sanitized_stage, kind, size)
+    test_a_pool_without_a_descriptor(sanitized_stage)
+    for sealable in (True, False):
+        for real in (0, 4096, SIZE - 1):
+            test_a_pool_larger_than_its_file(sanitized_stage, sealable, real)
+        test_a_pool_that_shrinks_while_it_is_shown(sanitized_stage, sealable)
+    test_a_pool_that_shrinks_all_the_time(sanitized_stage)
+    test_a_pool_resized_beyond_its_file(sanitized_stage)
+    test_a_pool_that_is_destroyed_under_its_buffer(sanitized_stage)
+    test_memory_sealed_against_writing_passes(sanitized_stage)

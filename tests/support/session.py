@@ -24,10 +24,10 @@ class Session:
 
     def __init__(self, *command: str, options: tuple[str, ...] = (), size: str = "",
                  environment: dict[str, str] | None = None, name: str = "",
-                 wait_ready: bool = True):
+                 wait_ready: bool = True, program: str | Path = "stepscope"):
         self.runtime = Path(os.environ["XDG_RUNTIME_DIR"])
         width, _, height = (size or f"{WIDTH}x{HEIGHT}").partition("x")
-        self.command = ["stepscope", "-W", width, "-H", height, *options]
+        self.command = [str(program), "-W", width, "-H", height, *options]
         if name:
             self.command += ["--session", name]
         # What all processes of the session have in their environment, and no other.
