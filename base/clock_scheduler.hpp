@@ -45,10 +45,12 @@ inline long raw_syscall(long number, long a = 0, long b = 0, long c = 0, long d 
                  : "memory");
     return x0;
 #elif defined(__i386__)
-    // The sixth argument has its place in the frame pointer's register.
+    // The sixth argument has its place in the frame pointer's register. The entry that the kernel
+    // offers is where the C library keeps it; "int $0x80" can be twenty times slower in a virtual
+    // machine.
     long result;
     asm volatile(
-        "push %[f]\n\tpush %%ebp\n\tmov 4(%%esp), %%ebp\n\tint $0x80\n\tpop %%ebp\n\t"
+        "push %[f]\n\tpush %%ebp\n\tmov 4(%%esp), %%ebp\n\tcall *%%gs:0x10\n\tpop %%ebp\n\t"
         "add $4, %%esp"
         : "=a"(result)
         : "a"(number), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e), [f] "g"(f)
