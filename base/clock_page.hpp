@@ -61,6 +61,7 @@ enum class WaitKind : uint32_t {
     signal,
     timers,   // the library's own thread that fires timers
     present,  // showed its frame: held until the next step begins
+    turn,     // new: runs when everything else waits
 };
 
 /** Neither time nor another thread ends it: only the next step. */

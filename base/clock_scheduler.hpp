@@ -183,6 +183,12 @@ inline Action jump_locked(ClockPage& page) {
             earliest = deadline;
             due = i;
         }
+        // Before who is due at this instant: those may want to see what it does.
+        if (slot.kind.load(std::memory_order_relaxed) == WaitKind::turn) {
+            earliest = deadline;
+            due = i;
+            break;
+        }
     }
     const uint64_t now = page.now_ns.load(std::memory_order_relaxed);
     if (due == kNone || earliest > page.limit_ns) {
@@ -345,7 +351,8 @@ inline const char* wait_kind_name(WaitKind kind) {
                                      "child",
                                      "a signal",
                                      "timers",
-                                     "next step, with its frame shown"};
+                                     "next step, with its frame shown",
+                                     "its turn"};
     const auto index = static_cast<uint32_t>(kind);
     return index < sizeof names / sizeof *names ? names[index] : "unknown";
 }

@@ -187,6 +187,13 @@ Locked::Locked() {
     lock_page(*process.page, thread_self.tid);
 }
 
+Locked::~Locked() {
+    release();
+    if (woke_ && thread_self.young) [[unlikely]] {
+        take_turn(thread_self);
+    }
+}
+
 void Locked::release() {
     if (!held_) {
         return;
@@ -288,6 +295,7 @@ uint32_t wake_waiters(Locked& locked, const void* key, Space space, uint32_t cou
         }
         dequeue(locked, *node);
         node->signalled = true;
+        locked.note_woken();
         ++woken;
     }
     return woken;
@@ -309,184 +317,6 @@ uint32_t requeue_waiters(Locked& locked, const void* from, const void* to, uint3
         ++moved;
     }
     return moved;
-}
-
-Woken wait(Thread& thread, Locked& locked, WaitNode* nodes, uint32_t count, WaitKind kind,
-           uint64_t deadline_ns) {
-    ClockPage& page = *process.page;
-    ThreadSlot& slot = slot_of(thread);
-    const auto finish = [&](Locked& lock) {
-        bool signalled = false;
-        for (uint32_t i = 0; i < count; ++i) {
-            dequeue(lock, nodes[i]);
-            signalled = signalled || nodes[i].signalled;
-        }
-        return signalled;
-    };
-    for (uint32_t i = 0; i < count; ++i) {
-        if (nodes[i].signalled) {
-            finish(locked);
-            locked.release();
-            return Woken::signalled;
-        }
-    }
-    // In a signal handler, on top of another wait: that one ends as interrupted.
-    const bool nested = slot.state.load(std::memory_order_relaxed) != ThreadState::running;
-    if (nested) {
-        make_running_locked(page, slot, 0);
-    }
-    slot.wake.store(0, std::memory_order_relaxed);
-    for (uint32_t i = 0; i < count; ++i) {
-        nodes[i].parked = true;
-    }
-    make_idle_locked(page, slot, ThreadState::waiting, kind, deadline_ns);
-    locked.settle();
-    locked.release();
-
-    uint32_t wake = 0;
-    while ((wake = slot.wake.load(std::memory_order_acquire)) == 0) {
-        if (futex_wait(slot.wake, 0, kLongWaitNs) == -EINTR) {
-            Locked again;
-            if (slot.wake.load(std::memory_order_relaxed) != 0 || is_held(kind)) {
-                continue;
-            }
-            make_running_locked(page, slot, kWakeInterrupted);
-        }
-    }
-    bool signalled = false;
-    bool still_queued = false;
-    for (uint32_t i = 0; i < count; ++i) {
-        still_queued = still_queued || nodes[i].queued;
-        signalled = signalled || nodes[i].signalled;
-    }
-    if (still_queued) {
-        Locked again;
-        signalled = finish(again);
-    }
-    if (nested) {
-        slot.wake.store(kWakeInterrupted, std::memory_order_relaxed);
-    }
-    if (signalled) {
-        return Woken::signalled;
-    }
-    if (wake & kWakeInterrupted) {
-        hold_if_closed(thread);
-        return Woken::interrupted;
-    }
-    return Woken::timeout;
-}
-
-Woken sleep_until(Thread& thread, uint64_t deadline_ns, WaitKind kind) {
-    if (deadline_ns <= now()) {
-        looked_at_clock(thread);
-        return Woken::timeout;
-    }
-    Locked locked;
-    return wait(thread, locked, nullptr, 0, kind, deadline_ns);
-}
-
-void looked_at_clock(Thread& thread) {
-    if (process.display_server) {
-        return;
-    }
-    ClockPage& page = *process.page;
-    const uint64_t instant = now();
-    if (thread.spin_now != instant) {
-        thread.spin_now = instant;
-        thread.spin_reads = 1;
-        return;
-    }
-    if (++thread.spin_reads < page.spin_reads) {
-        return;
-    }
-    thread.spin_reads = 0;
-    Locked locked;
-    const uint64_t time = page.now_ns.load(std::memory_order_relaxed);
-    const bool open = page.step.load(std::memory_order_relaxed) == StepState::open;
-    if (open && time < page.limit_ns) {
-        const uint64_t target = time + page.spin_advance_ns;
-        wait(thread, locked, nullptr, 0, WaitKind::spin,
-             target < page.limit_ns ? target : page.limit_ns);
-    } else {
-        wait(thread, locked, nullptr, 0, WaitKind::step, kNever);
-    }
-}
-
-void wait_for_turn(Thread& thread) {
-    ClockPage& page = *process.page;
-    const auto wakeups = [&] { return __atomic_load_n(&page.wakeups, __ATOMIC_RELAXED); };
-    if (thread.turn == wakeups()) {
-        return;
-    }
-    Locked locked;
-    if (page.step.load(std::memory_order_relaxed) == StepState::open) {
-        const Woken woken = wait(thread, locked, nullptr, 0, WaitKind::descriptors, now());
-        thread.turn = woken == Woken::timeout ? wakeups() : kNever;
-    }
-}
-
-void hold_if_closed(Thread& thread) {
-    if (process.display_server ||
-        process.page->step.load(std::memory_order_acquire) == StepState::open) {
-        return;
-    }
-    Locked locked;
-    if (process.page->step.load(std::memory_order_relaxed) != StepState::open) {
-        wait(thread, locked, nullptr, 0, WaitKind::step, kNever);
-    }
-}
-
-void enter_external(Thread& thread, WaitKind kind, uint64_t deadline_ns) {
-    if (deadline_ns != kNever) {
-        ensure_timers_thread();
-        if (thread.wake_fd < 0) {
-            const long fd = raw_syscall(SYS_eventfd2, 0, EFD_CLOEXEC);
-            thread.wake_fd = static_cast<int>(raw_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 500));
-            if (thread.wake_fd < 0) {
-                thread.wake_fd = static_cast<int>(fd);
-            } else {
-                raw_syscall(SYS_close, fd);
-            }
-            protect_fd(thread.wake_fd, true);
-        }
-    }
-    ClockPage& page = *process.page;
-    ThreadSlot& slot = slot_of(thread);
-    Locked locked;
-    if (slot.state.load(std::memory_order_relaxed) != ThreadState::running) {
-        make_running_locked(page, slot, kWakeInterrupted);
-    }
-    slot.wake.store(0, std::memory_order_relaxed);
-    slot.wake_fd = thread.wake_fd;
-    make_idle_locked(page, slot, ThreadState::external, kind, deadline_ns);
-    locked.settle();
-}
-
-bool leave_external(Thread& thread) {
-    const int saved_errno = errno;
-    ClockPage& page = *process.page;
-    ThreadSlot& slot = slot_of(thread);
-    bool timeout = false;
-    {
-        Locked locked;
-        timeout = (slot.wake.load(std::memory_order_relaxed) & kWakeTime) != 0;
-        if (slot.state.load(std::memory_order_relaxed) == ThreadState::external) {
-            make_running_locked(page, slot, 0);
-        }
-        if (!timeout && !process.display_server &&
-            page.step.load(std::memory_order_relaxed) != StepState::open) {
-            wait(thread, locked, nullptr, 0, WaitKind::step, kNever);
-        }
-    }
-    if (timeout) {
-        // Whoever ended the wait writes exactly once; it may still be about to.
-        uint64_t value = 0;
-        while (raw_syscall(SYS_read, thread.wake_fd, reinterpret_cast<long>(&value),
-                           sizeof value) == -EINTR) {
-        }
-    }
-    errno = saved_errno;
-    return timeout;
 }
 
 }  // namespace stepscope::guest

@@ -24,6 +24,7 @@ struct Thread {
     uint32_t tid = 0;
     bool gone = false;  // unregistered: the last of its destructors run
     bool watched = false;
+    bool young = false;  // see take_turn()
     uint32_t spin_reads = 0;
     uint64_t spin_now = kNever;
     uint64_t turn = kNever;  // the page's wakeups when it had its turn
@@ -64,7 +65,7 @@ inline uint64_t now() {
 class Locked {
 public:
     Locked();
-    ~Locked() { release(); }
+    ~Locked();
     Locked(const Locked&) = delete;
     Locked& operator=(const Locked&) = delete;
 
@@ -72,6 +73,8 @@ public:
     /** The slot's wake word has changed. */
     void wake(uint32_t slot);
     void notify() { notify_ = true; }
+    /** Other threads were woken: who is young lets them go first. */
+    void note_woken() { woke_ = true; }
     void settle() { add(settle_locked(*process.page)); }
     void release();
 
@@ -82,6 +85,7 @@ private:
     uint32_t pending_count_ = 0;
     int wake_fd_ = -1;
     bool notify_ = false;
+    bool woke_ = false;
     bool held_ = true;
 };
 
@@ -134,6 +138,15 @@ void looked_at_clock(Thread& thread);
  * time, or no step is open.
  */
 void wait_for_turn(Thread& thread);
+
+/**
+ * A new thread is young until it first waits for anything but a lock. Until then it runs only when
+ * everything else waits: it waits here for that, at the same instant, before it begins, when it has
+ * woken somebody and when it was woken. So which of the two is faster, a new thread or who made it,
+ * does not show. Others may wait for it in ways that are not seen: after a while of that it goes
+ * on, and is young no more.
+ */
+void take_turn(Thread& thread);
 
 /** Held until the next step begins, if none is open. */
 void hold_if_closed(Thread& thread);

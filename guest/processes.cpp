@@ -69,6 +69,7 @@ void after_fork_in_child() {
     process.index = pending_fork.index;
     thread.tid = static_cast<uint32_t>(raw_syscall(SYS_gettid));
     thread.slot = kNone;
+    thread.young = false;
     if (thread.wake_fd >= 0) {
         protect_fd(thread.wake_fd, false);
         raw_syscall(SYS_close, thread.wake_fd);

@@ -38,6 +38,9 @@ int acquire(Thread& thread, const void* object, Space space, WaitKind kind, uint
             }
             woken = wait(thread, locked, &node, 1, kind, deadline);
         }
+        if (woken == Woken::signalled && thread.young) {
+            take_turn(thread);
+        }
         if (woken == Woken::timeout) {
             const int result = attempt();
             return result == EBUSY ? ETIMEDOUT : result;

@@ -51,6 +51,9 @@ void* run_thread(void* raw) {
     adopt_slot(start->slot);
     start->taken.store(1, std::memory_order_release);
     futex_wake(start->taken);
+    Thread& thread = self();
+    thread.young = !process.display_server;
+    take_turn(thread);
     return function(argument);
 }
 

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/epoll.h>
@@ -13,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdio>
@@ -83,6 +85,69 @@ void producers() {
     for (const auto& [id, time] : trace) {
         report("event", id, time);
     }
+}
+
+/**
+ * Threads that say that they are there and play their first sound at once, as SDL's, beside who
+ * made them, which starts the music: which of the two is faster must not be heard.
+ */
+void starts() {
+    for (int round = 0; round < 12; ++round) {
+        std::mutex device;
+        sem_t there;
+        ::sem_init(&there, 0, 0);
+        int music = 0;
+        int heard = -1;
+        std::thread player([&] {
+            {
+                std::lock_guard lock(device);
+                heard = 0;
+            }
+            ::sem_post(&there);
+            work(40'000u * static_cast<unsigned>(round % 3));
+            {
+                std::lock_guard lock(device);
+                heard = music;
+            }
+            ::usleep(1'000);
+        });
+        ::sem_wait(&there);
+        work(40'000u * static_cast<unsigned>((round + 1) % 3));
+        {
+            std::lock_guard lock(device);
+            work(20'000u);
+            music = 1;
+        }
+        ::usleep(5'000);
+        player.join();
+        ::sem_destroy(&there);
+        report("heard", heard, monotonic_ns());
+    }
+}
+
+/** Who makes a thread waits for it in ways that the library does not see. */
+void starts_unseen() {
+    std::atomic<bool> there = false;
+    std::thread spun_for([&] { there = true; });
+    while (!there) {
+    }
+    spun_for.join();
+    report("spun", 1, monotonic_ns());
+    int ends[2];
+    if (::pipe(ends) != 0) {
+        return;
+    }
+    std::vector<char> much(1 << 20);
+    size_t taken = 0;
+    std::thread reader([&] {
+        std::vector<char> place(1 << 16);
+        while (taken < much.size()) {
+            taken += static_cast<size_t>(::read(ends[0], place.data(), place.size()));
+        }
+    });
+    const bool written = ::write(ends[1], much.data(), much.size()) > 0;
+    reader.join();
+    report("written", written ? static_cast<long>(taken) : 0, monotonic_ns());
 }
 
 /** Several threads fight for one mutex that is held across sleeps. */
@@ -486,6 +551,8 @@ bool run_threaded_scenario(const std::string& name) {
         void (*function)();
     } scenarios[] = {{"producers", producers},
                      {"contention", contention},
+                     {"starts", starts},
+                     {"starts_unseen", starts_unseen},
                      {"spin", spin},
                      {"spin_forever", spin_forever},
                      {"ticks", ticks},

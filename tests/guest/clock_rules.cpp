@@ -42,6 +42,25 @@ TEST_CASE("several threads see the same times in every run on a loaded machine")
     }
 }
 
+TEST_CASE("who makes a thread goes on first, in every run on a loaded machine") {
+    BusyMachine busy(2);
+    for (int run = 0; run < 20; ++run) {
+        CAPTURE(run);
+        const std::vector<Line> lines = trace("starts", 16'666'667);
+        REQUIRE(lines.size() == 12);
+        for (const Line& line : lines) {
+            REQUIRE(line.result == 1);
+        }
+    }
+}
+
+TEST_CASE("a new thread starts although its maker waits for it unseen") {
+    Game game("starts_unseen");
+    CHECK(game.run(16'666'667).status == Status::exited);
+    CHECK(game.line("spun").result == 1);
+    CHECK(game.line("written").result == 1 << 20);
+}
+
 TEST_CASE("a mutex that is held across sleeps does not stop time") {
     Game game("contention");
     game.run(16'666'667);
