@@ -97,7 +97,8 @@ def test_every_picture_with_its_time(runtime, game):
 
 
 class Commits:
-    """Times of a session's commits, by the compositor's own capture of it."""
+    """Times of a session's commits, by the compositor's own capture of it. Where that was busy when
+    a picture was shown it has a later time, at which it was shown again."""
 
     def __init__(self, session: Session):
         self.times: list[int] = []
@@ -111,7 +112,6 @@ class Commits:
         return self
 
     def __exit__(self, *_) -> None:
-        self.dropped = self.pipeline.stats()["dropped"]
         self.pipeline.stop()
 
     def nearest(self, time: int) -> int:
@@ -120,17 +120,20 @@ class Commits:
         return min((k for k in (at - 1, at) if 0 <= k < len(self.times)),
                    key=lambda k: abs(self.times[k] - time))
 
-    def match(self, pts: list[int]) -> list[int]:
-        """A place for each of the times, which count from another beginning: the one that agrees
-        with most of the commits."""
+    def match(self, pts: list[int]) -> tuple[list[int], int]:
+        """A place for each of the times, which count from another beginning, and how many of them
+        are within a millisecond. The beginning is the one that agrees with most of the commits."""
         def apart(begin: int) -> list[int]:
             return [abs(self.times[self.nearest(time + begin)] - time - begin) for time in pts]
 
         middle = pts[len(pts) // 2]
         begin = min((time - middle for time in self.times),
                     key=lambda begin: statistics.median(apart(begin)))
-        return [self.nearest(time + begin) if away < Gst.MSECOND else -1
-                for time, away in zip(pts, apart(begin))]
+        exact = [self.nearest(time + begin) if away < Gst.MSECOND else None
+                 for time, away in zip(pts, apart(begin))]
+        places = [bisect.bisect(self.times, time + begin) if place is None else place
+                  for time, place in zip(pts, exact)]
+        return places, sum(place is not None for place in exact)
 
 
 def test_doom(runtime):
@@ -142,8 +145,9 @@ def test_doom(runtime):
     with Daemon() as daemon, Session(*command, options=("--pipewire", "-r", "0")) as session:
         offered(session, daemon)
         with Commits(session) as commits, Pipeline(source(session)) as pipeline:
-            # The first one may be of a commit that came before this capture did.
-            pipeline.pull()
+            # The first ones may be of a commit that came before the other capture did.
+            for _ in range(3):
+                pipeline.pull()
             frames = []
             while len(frames) < 2 or frames[-1][0] - frames[0][0] < DOOM_SECONDS * Gst.SECOND:
                 buffer = pipeline.pull().buffer
@@ -153,14 +157,15 @@ def test_doom(runtime):
     steps = [(pts - before, number - last) for (before, last), (pts, number) in pairwise(frames)]
     assert all(time > 0 and count > 0 for time, count in steps), steps
     lost = sum(count - 1 for _, count in steps)
-    places = commits.match([pts for pts, _ in frames])
-    known = [place for place in places if place >= 0]
-    print(f"{len(frames)} frames in {(frames[-1][0] - frames[0][0]) / 1e9:.2f} s, {lost} lost; "
-          f"{len(known)} within 1 ms of the {known[-1] - known[0] + 1} commits that the other "
-          f"capture saw")
-    assert len(places) - len(known) <= commits.dropped
-    assert all(after > before for before, after in pairwise(known)), "one commit came twice"
-    assert known[-1] - known[0] + 1 - len(known) <= lost, "commits are lost without a word"
+    places, exact = commits.match([pts for pts, _ in frames[:-3]])
+    commits_seen = places[-1] - places[0] + 1
+    print(f"{len(frames)} frames in {(frames[-1][0] - frames[0][0]) / 1e9:.2f} s, {lost} lost; of "
+          f"{len(places)} {exact} within 1 ms of one of {commits_seen} commits that the other "
+          f"capture saw, the others before one that it saw late")
+    # Each has one of its own, at its time or, where the other capture was late, after it.
+    assert all(after > before for before, after in pairwise(places)), "one commit came twice"
+    assert commits_seen - len(places) <= lost, "commits are lost without a word"
+    assert len(places) - exact <= len(places) // 10, "times are not those of commits"
 
 
 def test_the_games_own_memory_arrives(runtime, game):
