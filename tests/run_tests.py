@@ -70,6 +70,7 @@ def main() -> int:
     parser.add_argument("--lint-only", action="store_true")
     parser.add_argument("patterns", nargs="*", metavar="PATTERN")
     arguments = parser.parse_args()
+    kernel_tier.wants_host_devices()  # said wrongly, it is said at once
     become_subreaper()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     results = Results(arguments.patterns)

@@ -53,8 +53,9 @@ private:
     pid_t pid_ = -1;
 };
 
-/** The render node of the vgem device; there is one in the VM. */
-std::string vgem_node();
+/** The render node that sessions compose with: STEPSCOPE_TEST_RENDER_NODE, else that of the vgem
+ * device, which there is in the VM. */
+std::string session_node();
 /** The program that a variable of the environment names. */
 std::string program(const char* variable);
 

@@ -105,7 +105,7 @@ size_t lines_with(const std::string& text, const std::string& word) {
 }  // namespace
 
 TEST_CASE("llvmpipe composes") {
-    const std::vector<std::string> renderer{"--renderer", "gles2", "--render-node", vgem_node()};
+    const std::vector<std::string> renderer{"--renderer", "gles2", "--render-node", session_node()};
     check_windows(SessionProcess(renderer, game({"--popup"})));
     check_other_format(SessionProcess(renderer, game({})));
 }
@@ -113,13 +113,13 @@ TEST_CASE("llvmpipe composes") {
 TEST_CASE("llvmpipe composes what a game draws late, and finishes") {
     // At each beat the game has shown a picture that it has not drawn yet.
     const SessionProcess session(
-        {"--renderer", "gles2", "--render-node", vgem_node(), "-r", "30"},
+        {"--renderer", "gles2", "--render-node", session_node(), "-r", "30"},
         {program("STEPSCOPE_FENCEGAME"), "--buffers", "6", "--rate", "30", "--late", "30"});
     check_other_format(session);
 }
 
 TEST_CASE("lavapipe composes, and the validation layers are silent") {
-    vgem_node();  // elsewhere than in the VM this test is not for
+    session_node();  // elsewhere than in the VM this test is not for
     if (!std::filesystem::exists(kLayer)) {
         SKIP("the Vulkan validation layers are not installed (Debian: vulkan-validationlayers)");
     }

@@ -34,7 +34,7 @@ TEST_CASE("a game allocates what its consumer reads") {
     const CaptureSession session(
         {"--buffers", "8", "--rate", "30", "--memory", "udmabuf", "--feedback"});
     struct stat node{};
-    REQUIRE(::stat(vgem_node().c_str(), &node) == 0);
+    REQUIRE(::stat(session_node().c_str(), &node) == 0);
     {
         CapturePipeline pipeline(session.name(),
                                  "video/x-raw(memory:DMABuf),format=DMA_DRM,drm-format=XB24", false,
