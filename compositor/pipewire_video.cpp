@@ -6,6 +6,8 @@
 #include <cstring>
 #include <limits>
 
+#include <spa/node/command.h>
+
 #include "log.hpp"
 
 namespace stepscope {
@@ -29,7 +31,7 @@ const pw_stream_events PipewireVideo::kEvents{
     .remove_buffer = handle_remove_buffer,
     .process = nullptr,
     .drained = nullptr,
-    .command = nullptr,
+    .command = handle_command,
     .trigger_done = handle_cycle_end,
 };
 
@@ -59,11 +61,13 @@ PipewireVideo::~PipewireVideo() {
 void PipewireVideo::connect(pw_core* core) {
     stream_.reset(pw_stream_new(
         core, settings_.node.c_str(),
-        pw_properties_new(
-            PW_KEY_MEDIA_TYPE, "Video", PW_KEY_MEDIA_CATEGORY, "Capture", PW_KEY_MEDIA_ROLE, "Game",
-            PW_KEY_MEDIA_CLASS, "Video/Source", PW_KEY_NODE_NAME, settings_.node.c_str(),
-            PW_KEY_NODE_DESCRIPTION, settings_.description.c_str(), PW_KEY_MEDIA_NAME,
-            settings_.session.c_str(), "stepscope.session", settings_.session.c_str(), nullptr)));
+        pw_properties_new(PW_KEY_MEDIA_TYPE, "Video", PW_KEY_MEDIA_CATEGORY, "Capture",
+                          PW_KEY_MEDIA_ROLE, "Game", PW_KEY_MEDIA_CLASS, "Video/Source",
+                          PW_KEY_NODE_NAME, settings_.node.c_str(), PW_KEY_NODE_DESCRIPTION,
+                          settings_.description.c_str(), PW_KEY_MEDIA_NAME,
+                          settings_.session.c_str(), "stepscope.session", settings_.session.c_str(),
+                          // Consumers may have pictures on request alone.
+                          "node.supports-lazy", "1", nullptr)));
     if (!stream_) {
         log("PipeWire: no video node: {}", std::strerror(errno));
         return;
@@ -143,6 +147,7 @@ void PipewireVideo::handle_state(void* data, pw_stream_state /*old*/, pw_stream_
         if (!std::exchange(self->renegotiating_, false)) {
             self->behind_ = true;
             self->discontinuity_ = true;
+            self->requested_ = false;
             self->limit_.reset();
         }
         self->whole_ = true;
@@ -228,7 +233,7 @@ void PipewireVideo::handle_frame(const CapturedFrame& frame) {
     if (cycle_.stalled(frame.presented_ns)) {
         cycle_.end();
     }
-    if (cycle_.running() || undrawn_ || too_early(frame.presented_ns)) {
+    if (cycle_.running() || undrawn_ || must_wait(frame.presented_ns)) {
         return;
     }
     collect();
@@ -244,6 +249,27 @@ void PipewireVideo::handle_lost_frame() {
     collect();
     if (pool_.any_out()) {
         note_starved();  // what the output lacks may be what consumers keep
+    }
+}
+
+bool PipewireVideo::must_wait(int64_t time_ns) {
+#if PW_CHECK_VERSION(1, 4, 0)
+    if (pw_stream_is_lazy(stream_.get())) {
+        return !std::exchange(requested_, false);
+    }
+#endif
+    return too_early(time_ns);
+}
+
+// A consumer wants a picture: the one that it has not seen, or the next.
+void PipewireVideo::handle_command(void* data, const spa_command* command) {
+    auto* self = static_cast<PipewireVideo*>(data);
+    if (SPA_NODE_COMMAND_ID(command) != SPA_NODE_COMMAND_RequestProcess) {
+        return;
+    }
+    self->requested_ = true;
+    if (self->behind_) {
+        self->output_.request_picture();
     }
 }
 

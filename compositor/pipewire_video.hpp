@@ -75,6 +75,7 @@ private:
     static void handle_parameter(void* data, uint32_t id, const spa_pod* parameter);
     static void handle_add_buffer(void* data, pw_buffer* buffer);
     static void handle_remove_buffer(void* data, pw_buffer* buffer);
+    static void handle_command(void* data, const spa_command* command);
     static void handle_cycle_end(void* data);
     static int handle_poll(void* data);
     static int handle_due(void* data);
@@ -85,6 +86,7 @@ private:
     void choose_modifier(const VideoFormat& format);
     void take_format(const VideoFormat& format);
     void note_starved();
+    bool must_wait(int64_t time_ns);
     bool too_early(int64_t time_ns);
     void show(const CapturedFrame& frame);
     PipewireBuffer* place_for(const CapturedFrame& frame);
@@ -119,6 +121,7 @@ private:
 
     bool behind_ = false;         // consumers have not seen what the output shows
     bool renegotiating_ = false;  // for new memory: the consumers stay
+    bool requested_ = false;      // by a consumer that gets pictures on request alone
     bool discontinuity_ = true;
     bool whole_ = true;  // what the next picture changes is not known
     uint64_t sent_commit_ = 0;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Prints what a PipeWire video node says about its pictures, a line of JSON for each, until it is
-// ended: stepscope-pipewire-probe NODE
+// ended: stepscope-pipewire-probe NODE. With a further argument it drives: it asks for a picture
+// for each line that it reads, and prints null if there is none.
+#include <poll.h>
 #include <spa/buffer/meta.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -60,29 +63,50 @@ json cursor_of(const pw_buffer& buffer) {
     return facts;
 }
 
+json facts_of(const pw_buffer& buffer) {
+    const spa_meta_header* header = header_of(&buffer);
+    const auto* crop = meta_of<spa_meta_region>(buffer, SPA_META_VideoCrop);
+    return {{"pts", header->pts},
+            {"sequence", header->seq},
+            {"corrupted", (header->flags & SPA_META_HEADER_FLAG_CORRUPTED) != 0},
+            {"bytes", buffer.buffer->datas[0].chunk->size},
+            {"crop", crop != nullptr ? numbers(crop->region) : json(nullptr)},
+            {"damage", damage_of(buffer)},
+            {"cursor", cursor_of(buffer)}};
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 2) {
-        std::fprintf(stderr, "expected: stepscope-pipewire-probe NODE\n");
+    if (argc != 2 && argc != 3) {
+        std::fprintf(stderr, "expected: stepscope-pipewire-probe NODE [request]\n");
         return 2;
     }
-    PipewireConsumer consumer(
-        argv[1], {.name = "probe", .modifiers = {}, .damage = true, .crop = true, .cursor = true});
-    while (pw_buffer* buffer = consumer.next()) {
-        const spa_meta_header* header = header_of(buffer);
-        const auto* crop = meta_of<spa_meta_region>(*buffer, SPA_META_VideoCrop);
-        const spa_chunk& chunk = *buffer->buffer->datas[0].chunk;
-        const json line{{"pts", header->pts},
-                        {"sequence", header->seq},
-                        {"corrupted", (header->flags & SPA_META_HEADER_FLAG_CORRUPTED) != 0},
-                        {"bytes", chunk.size},
-                        {"crop", crop != nullptr ? numbers(crop->region) : json(nullptr)},
-                        {"damage", damage_of(*buffer)},
-                        {"cursor", cursor_of(*buffer)}};
-        std::printf("%s\n", line.dump().c_str());
+    const bool requests = argc == 3;
+    PipewireConsumer consumer(argv[1], {.name = "probe",
+                                        .modifiers = {},
+                                        .damage = true,
+                                        .crop = true,
+                                        .cursor = true,
+                                        .requests = requests});
+    auto print = [&consumer](pw_buffer* buffer) {
+        std::printf("%s\n", buffer != nullptr ? facts_of(*buffer).dump().c_str() : "null");
         std::fflush(stdout);
-        consumer.give_back(buffer);
+        if (buffer != nullptr) {
+            consumer.give_back(buffer);
+        }
+    };
+    if (requests) {
+        pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+        char line = 0;
+        while (consumer.run([&input] { return ::poll(&input, 1, 0) > 0; }) &&
+               ::read(input.fd, &line, 1) == 1) {
+            print(consumer.pull());
+        }
+        return 0;
+    }
+    while (pw_buffer* buffer = consumer.next()) {
+        print(buffer);
     }
     std::fprintf(stderr, "%s\n", consumer.error().c_str());
     return 1;

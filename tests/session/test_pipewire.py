@@ -531,6 +531,36 @@ def test_the_cursor_comes_along(runtime, game):
             assert half["cursor"]["size"] == [8, 8]
 
 
+def test_pictures_on_request(runtime, game):
+    """One for each request, and the newest; none without one."""
+    require("stepscope-pipewire-probe")
+    command, _ = game("wayland", "--rate", 20)
+    with Daemon(manager=False) as daemon, Session(*command, options=("--pipewire",)) as session:
+        offered(session, daemon)
+        with subprocess.Popen(["stepscope-pipewire-probe", f"stepscope.{session.name}", "request"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as probe:
+            try:
+                pictures = []
+                for turn in range(9):
+                    probe.stdin.write("\n")
+                    probe.stdin.flush()
+                    picture = json.loads(probe.stdout.readline())
+                    age = time.monotonic_ns() - picture["pts"]
+                    if turn > 2:  # memory is new at first, and the stream negotiated anew with it
+                        pictures.append(picture)
+                        assert age < 900_000_000, age  # or it waited for the request
+                    time.sleep(1)  # for twenty of the game's pictures
+                for before, after in pairwise(pictures):
+                    assert after["pts"] - before["pts"] > 500_000_000
+                    assert after["sequence"] > before["sequence"]
+            finally:
+                probe.kill()
+        # Others get pictures as ever.
+        with Probe(f"stepscope.{session.name}") as ordinary:
+            for _ in range(10):
+                ordinary.next()
+
+
 def test_the_command_for_a_node(runtime, game):
     command, _ = game("wayland", "--rate", 20)
     ask = Path(__file__).resolve().parents[2] / "agent" / "stepscope-pipewire"

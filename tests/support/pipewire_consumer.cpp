@@ -17,6 +17,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds kWatchdog(60);
+/** Then a request for a picture was lost. */
+constexpr std::chrono::seconds kPatience(2);
 constexpr size_t kDamageBoxes = 16;
 /** For 64x64 pixels. */
 constexpr size_t kCursorRoom = sizeof(spa_meta_cursor) + sizeof(spa_meta_bitmap) + 64 * 64 * 4;
@@ -212,7 +214,8 @@ PipewireConsumer::PipewireConsumer(const std::string& node, const ConsumerAbilit
     impl_->stream = pw_stream_new(
         impl_->connection.core, abilities_.name.c_str(),
         pw_properties_new(PW_KEY_MEDIA_TYPE, "Video", PW_KEY_MEDIA_CATEGORY, "Capture",
-                          PW_KEY_NODE_NAME, abilities_.name.c_str(), nullptr));
+                          PW_KEY_NODE_NAME, abilities_.name.c_str(), PW_KEY_NODE_SUPPORTS_REQUEST,
+                          abilities_.requests ? "1" : "0", nullptr));
     pw_stream_add_listener(impl_->stream, &impl_->hook, &Impl::kEvents, this);
     Builder<2048> builder;
     std::vector<const spa_pod*> formats;
@@ -295,6 +298,22 @@ bool PipewireConsumer::run(const std::function<bool()>& done) {
 pw_buffer* PipewireConsumer::next() {
     pw_buffer* buffer = nullptr;
     run([&] { return (buffer = pw_stream_dequeue_buffer(impl_->stream)) != nullptr; });
+    return buffer;
+}
+
+pw_buffer* PipewireConsumer::pull() {
+    pw_buffer* buffer = nullptr;
+    auto ask_at = Clock::now();
+    run([&] {
+        // While the stream is negotiated nobody hears it.
+        const bool streams =
+            pw_stream_get_state(impl_->stream, nullptr) == PW_STREAM_STATE_STREAMING;
+        if (streams && Clock::now() >= ask_at) {
+            pw_stream_trigger_process(impl_->stream);
+            ask_at = Clock::now() + kPatience;
+        }
+        return (buffer = pw_stream_dequeue_buffer(impl_->stream)) != nullptr;
+    });
     return buffer;
 }
 

@@ -31,6 +31,8 @@ struct ConsumerAbilities {
     bool damage = false;
     bool crop = false;
     bool cursor = false;
+    /** Pictures come when it asks for them alone, see pull(). */
+    bool requests = false;
 };
 
 /**
@@ -46,6 +48,8 @@ public:
 
     /** The next picture; null, with the reason in error(), after a minute. */
     pw_buffer* next();
+    /** Asks for a picture and waits for one; null after a minute. */
+    pw_buffer* pull();
     void give_back(pw_buffer* buffer);
     /** Lets PipeWire work until `done`, at most a minute. */
     bool run(const std::function<bool()>& done);
