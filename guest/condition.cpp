@@ -22,8 +22,29 @@ clockid_t clock_of(const pthread_cond_t& condition) {
     return condition.__data.__wrefs & 2 ? CLOCK_MONOTONIC : CLOCK_REALTIME;
 }
 
-int wait_until(Thread& thread, pthread_cond_t* condition, pthread_mutex_t* mutex,
-               uint64_t deadline) {
+template <typename Function>
+int wait_shared(Thread& thread, Function function) {
+    enter_external(thread, WaitKind::condition, kNever);
+    const int result = function();
+    leave_external(thread);
+    return result;
+}
+
+/** In the memory of a pthread_barrier_t. */
+struct Barrier {
+    uint32_t magic;
+    uint32_t count;
+    uint32_t arrived;
+    uint32_t generation;
+};
+static_assert(sizeof(Barrier) <= sizeof(pthread_barrier_t));
+
+constexpr uint32_t kBarrierMagic = 0x73746270;
+
+}  // namespace
+
+int wait_for_condition(Thread& thread, const void* condition, pthread_mutex_t* mutex,
+                       uint64_t deadline) {
     ::pthread_testcancel();
     WaitNode node{.key = condition, .space = Space::condition};
     {
@@ -51,34 +72,13 @@ int wait_until(Thread& thread, pthread_cond_t* condition, pthread_mutex_t* mutex
     return error != 0 ? error : woken == Woken::timeout ? ETIMEDOUT : 0;
 }
 
-template <typename Function>
-int wait_shared(Thread& thread, Function function) {
-    enter_external(thread, WaitKind::condition, kNever);
-    const int result = function();
-    leave_external(thread);
-    return result;
-}
-
-int signal(pthread_cond_t* condition, uint32_t count) {
+int signal_condition(const void* condition, uint32_t count) {
     if (may_have_waiters(condition, Space::condition)) {
         Locked locked;
         wake_waiters(locked, condition, Space::condition, count);
     }
     return 0;
 }
-
-/** In the memory of a pthread_barrier_t. */
-struct Barrier {
-    uint32_t magic;
-    uint32_t count;
-    uint32_t arrived;
-    uint32_t generation;
-};
-static_assert(sizeof(Barrier) <= sizeof(pthread_barrier_t));
-
-constexpr uint32_t kBarrierMagic = 0x73746270;
-
-}  // namespace
 
 }  // namespace stepscope::guest
 
@@ -92,7 +92,7 @@ STEPSCOPE_EXPORT int pthread_cond_wait(pthread_cond_t* condition, pthread_mutex_
     if (is_shared(*condition)) {
         return wait_shared(*thread, [&] { return real::pthread_cond_wait(condition, mutex); });
     }
-    return wait_until(*thread, condition, mutex, kNever);
+    return wait_for_condition(*thread, condition, mutex, kNever);
 }
 
 STEPSCOPE_EXPORT int pthread_cond_timedwait(pthread_cond_t* condition, pthread_mutex_t* mutex,
@@ -104,7 +104,7 @@ STEPSCOPE_EXPORT int pthread_cond_timedwait(pthread_cond_t* condition, pthread_m
     if (!valid(*time) && time->tv_sec >= 0) {
         return EINVAL;
     }
-    return wait_until(*thread, condition, mutex, deadline_at(clock_of(*condition), *time));
+    return wait_for_condition(*thread, condition, mutex, deadline_at(clock_of(*condition), *time));
 }
 
 STEPSCOPE_EXPORT int pthread_cond_clockwait(pthread_cond_t* condition, pthread_mutex_t* mutex,
@@ -116,18 +116,18 @@ STEPSCOPE_EXPORT int pthread_cond_clockwait(pthread_cond_t* condition, pthread_m
     if (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC) {
         return EINVAL;
     }
-    return wait_until(*thread, condition, mutex, deadline_at(clock, *time));
+    return wait_for_condition(*thread, condition, mutex, deadline_at(clock, *time));
 }
 
 STEPSCOPE_EXPORT int pthread_cond_signal(pthread_cond_t* condition) {
     current();
-    return process.page && !is_shared(*condition) ? signal(condition, 1)
+    return process.page && !is_shared(*condition) ? signal_condition(condition, 1)
                                                   : real::pthread_cond_signal(condition);
 }
 
 STEPSCOPE_EXPORT int pthread_cond_broadcast(pthread_cond_t* condition) {
     current();
-    return process.page && !is_shared(*condition) ? signal(condition, UINT32_MAX)
+    return process.page && !is_shared(*condition) ? signal_condition(condition, UINT32_MAX)
                                                   : real::pthread_cond_broadcast(condition);
 }
 
@@ -152,13 +152,13 @@ STEPSCOPE_EXPORT int cnd_timedwait(cnd_t* condition, mtx_t* mutex, const timespe
 
 STEPSCOPE_EXPORT int cnd_signal(cnd_t* condition) {
     current();
-    return process.page ? signal(reinterpret_cast<pthread_cond_t*>(condition), 1)
+    return process.page ? signal_condition(reinterpret_cast<pthread_cond_t*>(condition), 1)
                         : real::cnd_signal(condition);
 }
 
 STEPSCOPE_EXPORT int cnd_broadcast(cnd_t* condition) {
     current();
-    return process.page ? signal(reinterpret_cast<pthread_cond_t*>(condition), UINT32_MAX)
+    return process.page ? signal_condition(reinterpret_cast<pthread_cond_t*>(condition), UINT32_MAX)
                         : real::cnd_broadcast(condition);
 }
 

@@ -151,6 +151,13 @@ TEST_CASE("times that functions give back") {
                       {"wait3", 6, 1}});
 }
 
+TEST_CASE("condition variables of old 32-bit programs", "[.i386]") {
+    check("old_conditions", {{"timedwait", ETIMEDOUT, 13 * kMs},
+                             {"signal", 0, 20 * kMs},
+                             {"broadcast", 0, 20 * kMs},
+                             {"kept", 1, 0}});
+}
+
 TEST_CASE("children share the clock") {
     check("children", {{"fork", 7, 20 * kMs},
                        {"vfork_exec", 0, 250 * kMs},

@@ -35,6 +35,9 @@ void measure(const char* name, Function function) {
     report(name, result, monotonic_ns() - start);
 }
 
+/** Only in programs for i386, which may be that old: condition variables of another layout. */
+void old_conditions();
+
 /** What functions give back of times, other than by waiting. */
 void results();
 
