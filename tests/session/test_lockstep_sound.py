@@ -141,6 +141,19 @@ def test_steamlaunchsrc_ends_them_together(game):
     assert len(sound) == frames * RATE // FPS
 
 
+def test_steamlaunchsrc_ends_with_its_game(game):
+    """All that was heard comes, up to the step in which the game ended."""
+    command, _ = game("wayland", "--vsync", "--beep", "--alsa", "--frames", 20)
+    with launched(command, "") as pipe:
+        last = pipe.pull().pts
+        while sample := pipe.sink.emit("try-pull-sample", 60 * Gst.SECOND):
+            last = sample.get_buffer().pts
+            del sample
+        sound, _ = samples_of(pipe)
+    steps = round(last * FPS / Gst.SECOND) + 1
+    assert steps > 10 and steps <= len(sound) * FPS / RATE <= steps + 1
+
+
 def test_steamlaunchsrc_goes_on_with_another_run(game):
     """Pictures and sound of a game that ended and was started again: in one stream, without
     overlap."""
