@@ -2,6 +2,7 @@
 """What people are told when something is wrong: one line that says what to do."""
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -62,6 +63,23 @@ def test_gamepads_without_uinput():
     done = stepscope("--gamepads", "1", "--", "true")
     assert_one_line(done, "--gamepads", "/dev/uinput")
     assert any(hint in done.stderr for hint in ("modprobe uinput", "udev rule"))
+    assert done.returncode == 1
+    assert "no session" in stepscope("--list").stderr
+
+
+def test_gamepads_of_a_uinput_that_is_others(tmp_path):
+    """As it is on most systems: root's alone."""
+    others = tmp_path / "uinput"
+    others.touch(mode=0)
+    inside = ["bwrap", "--dev-bind", "/", "/", "--dev", "/dev", "--bind", str(others), "/dev/uinput",
+              "--cap-drop", "ALL"]
+    if not shutil.which("bwrap") or subprocess.run([*inside, "true"], check=False,
+                                                   capture_output=True).returncode != 0:
+        pytest.skip("bwrap can't be used here")
+    done = subprocess.run([*inside, "stepscope", "--gamepads", "1", "--", "true"], text=True,
+                          capture_output=True, timeout=WATCHDOG, check=False)
+    assert_one_line(done, "--gamepads needs /dev/uinput", f"user {os.geteuid()} may not open",
+                    'udev rule: KERNEL=="uinput", TAG+="uaccess"')
     assert done.returncode == 1
     assert "no session" in stepscope("--list").stderr
 
