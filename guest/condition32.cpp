@@ -29,8 +29,9 @@ Function old_function(const char* name) {
 
 using namespace stepscope::guest;
 
-#define STEPSCOPE_EXPORT_OLD(name, parameters)                                              \
-    STEPSCOPE_EXPORT __attribute__((symver(#name "@GLIBC_2.0"))) int old_##name parameters; \
+#define STEPSCOPE_EXPORT_OLD(name, parameters)                        \
+    __asm__(".symver old_" #name ", " #name "@GLIBC_2.0");            \
+    STEPSCOPE_EXPORT __attribute__((used)) int old_##name parameters; \
     int old_##name parameters
 
 STEPSCOPE_EXPORT_OLD(pthread_cond_wait, (OldCondition * condition, pthread_mutex_t* mutex)) {

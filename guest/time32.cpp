@@ -229,60 +229,72 @@ STEPSCOPE_EXPORT_32(ssize_t, recvmsg, (int fd, msghdr* message, int flags)) {
 
 STEPSCOPE_EXPORT_32(int, pthread_cond_timedwait,
                     (pthread_cond_t * condition, pthread_mutex_t* mutex, const Timespec32* time)) {
-    return ::pthread_cond_timedwait(condition, mutex, Widened(time).pointer);
+    const timespec end = widen(*time);
+    return ::pthread_cond_timedwait(condition, mutex, &end);
 }
 
 STEPSCOPE_EXPORT_32(int, pthread_cond_clockwait,
                     (pthread_cond_t * condition, pthread_mutex_t* mutex, clockid_t clock,
                      const Timespec32* time)) {
-    return ::pthread_cond_clockwait(condition, mutex, clock, Widened(time).pointer);
+    const timespec end = widen(*time);
+    return ::pthread_cond_clockwait(condition, mutex, clock, &end);
 }
 
 STEPSCOPE_EXPORT_32(int, cnd_timedwait, (cnd_t * condition, mtx_t* mutex, const Timespec32* time)) {
-    return ::cnd_timedwait(condition, mutex, Widened(time).pointer);
+    const timespec end = widen(*time);
+    return ::cnd_timedwait(condition, mutex, &end);
 }
 
 STEPSCOPE_EXPORT_32(int, mtx_timedlock, (mtx_t * mutex, const Timespec32* time)) {
-    return ::mtx_timedlock(mutex, Widened(time).pointer);
+    const timespec end = widen(*time);
+    return ::mtx_timedlock(mutex, &end);
 }
 
 STEPSCOPE_EXPORT_32(int, pthread_mutex_timedlock,
                     (pthread_mutex_t * mutex, const Timespec32* time)) {
-    return ::pthread_mutex_timedlock(mutex, Widened(time).pointer);
+    const timespec end = widen(*time);
+    return ::pthread_mutex_timedlock(mutex, &end);
 }
 
 STEPSCOPE_EXPORT_32(int, pthread_mutex_clocklock,
                     (pthread_mutex_t * mutex, clockid_t clock, const Timespec32* time)) {
-    return ::pthread_mutex_clocklock(mutex, clock, Widened(time).pointer);
+    const timespec end = widen(*time);
+    return ::pthread_mutex_clocklock(mutex, clock, &end);
 }
 
 STEPSCOPE_EXPORT_32(int, pthread_rwlock_timedrdlock,
                     (pthread_rwlock_t * lock, const Timespec32* time)) {
-    return ::pthread_rwlock_timedrdlock(lock, Widened(time).pointer);
+    const timespec end = widen(*time);
+    return ::pthread_rwlock_timedrdlock(lock, &end);
 }
 
 STEPSCOPE_EXPORT_32(int, pthread_rwlock_timedwrlock,
                     (pthread_rwlock_t * lock, const Timespec32* time)) {
-    return ::pthread_rwlock_timedwrlock(lock, Widened(time).pointer);
+    const timespec end = widen(*time);
+    return ::pthread_rwlock_timedwrlock(lock, &end);
 }
 
 STEPSCOPE_EXPORT_32(int, pthread_rwlock_clockrdlock,
                     (pthread_rwlock_t * lock, clockid_t clock, const Timespec32* time)) {
-    return ::pthread_rwlock_clockrdlock(lock, clock, Widened(time).pointer);
+    const timespec end = widen(*time);
+    return ::pthread_rwlock_clockrdlock(lock, clock, &end);
 }
 
 STEPSCOPE_EXPORT_32(int, pthread_rwlock_clockwrlock,
                     (pthread_rwlock_t * lock, clockid_t clock, const Timespec32* time)) {
-    return ::pthread_rwlock_clockwrlock(lock, clock, Widened(time).pointer);
+    const timespec end = widen(*time);
+    return ::pthread_rwlock_clockwrlock(lock, clock, &end);
 }
 
 STEPSCOPE_EXPORT_32(int, sem_timedwait, (sem_t * semaphore, const Timespec32* time)) {
-    return ::sem_timedwait(semaphore, Widened(time).pointer);
+    const timespec end = widen(*time);
+    return ::sem_timedwait(semaphore, &end);
 }
 
 STEPSCOPE_EXPORT_32(int, sem_clockwait,
                     (sem_t * semaphore, clockid_t clock, const Timespec32* time)) {
-    return ::sem_clockwait(semaphore, clock, Widened(time).pointer);
+    const timespec end = widen(*time);
+    return ::sem_clockwait(semaphore, clock, &end);
 }
 
 STEPSCOPE_EXPORT_32(int, pthread_timedjoin_np,

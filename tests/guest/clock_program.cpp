@@ -72,7 +72,8 @@ void reads() {
     read("thread_cpu", CLOCK_THREAD_CPUTIME_ID);
     timeval value{};
     ::gettimeofday(&value, nullptr);
-    report("gettimeofday", 0, int64_t{value.tv_sec} * 1'000'000'000 + value.tv_usec * 1000);
+    report("gettimeofday", 0,
+           int64_t{value.tv_sec} * 1'000'000'000 + int64_t{value.tv_usec} * 1000);
     report("time", 0, ::time(nullptr));
     report("clock", 0, ::clock());
     timespec utc{};

@@ -18,7 +18,7 @@
 namespace {
 
 int64_t to_ns(const timeval& time) {
-    return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_usec * 1000;
+    return int64_t{time.tv_sec} * 1'000'000'000 + int64_t{time.tv_usec} * 1000;
 }
 
 void waits_cut_short() {
