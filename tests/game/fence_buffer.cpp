@@ -16,8 +16,18 @@ namespace {
 
 constexpr size_t kStrideAlignment = 256;
 
+bool has_chroma(PictureLayout layout) {
+    return layout == PictureLayout::nv12 || layout == PictureLayout::nv12_two_files;
+}
+
+/** Bytes of a row of the first plane. */
+size_t row_of(PictureLayout layout, int width) {
+    const size_t bytes = has_chroma(layout) ? 1 : layout == PictureLayout::half_float ? 8 : 4;
+    return static_cast<size_t>(width) * bytes;
+}
+
 size_t stride_of(PictureLayout layout, int width) {
-    const size_t row = static_cast<size_t>(width) * (layout == PictureLayout::packed ? 4 : 1);
+    const size_t row = row_of(layout, width);
     return (row + kStrideAlignment - 1) / kStrideAlignment * kStrideAlignment;
 }
 
@@ -66,6 +76,8 @@ Result<std::vector<PictureFile>> allocate_picture(MemorySource source, PictureLa
     std::vector<size_t> sizes;
     switch (layout) {
         case PictureLayout::packed:
+        case PictureLayout::ten_bit:
+        case PictureLayout::half_float:
             sizes = {luma};
             break;
         case PictureLayout::nv12:
@@ -115,11 +127,15 @@ frame_code::Pixels FenceBuffer::pixels() const {
 }
 
 nv12_frame::Plane FenceBuffer::plane(unsigned index) const {
-    const PictureFile& file = index == 0 ? files_.front() : files_.back();
-    const size_t offset = index == 0 || files_.size() > 1 ? 0 : chroma_offset(width_, height_);
+    const bool chroma = index != 0;
+    const PictureFile& file = chroma ? files_.back() : files_.front();
+    const size_t offset = chroma && files_.size() == 1 ? chroma_offset(width_, height_) : 0;
     const auto rows = static_cast<size_t>(height_);
+    if (chroma && !has_chroma(layout_)) {
+        return {};
+    }
     return {reinterpret_cast<uint8_t*>(file.mapping.bytes().data()) + offset,
-            static_cast<size_t>(width_), index == 0 ? rows : rows / 2, stride_of(layout_, width_)};
+            row_of(layout_, width_), chroma ? rows / 2 : rows, stride_of(layout_, width_)};
 }
 
 Result<void> FenceBuffer::create(zwp_linux_dmabuf_v1* dmabuf,
@@ -128,7 +144,7 @@ Result<void> FenceBuffer::create(zwp_linux_dmabuf_v1* dmabuf,
     zwp_linux_buffer_params_v1* params = zwp_linux_dmabuf_v1_create_params(dmabuf);
     const auto stride = static_cast<uint32_t>(stride_of(layout_, width_));
     zwp_linux_buffer_params_v1_add(params, files_.front().memory.fd(), 0, 0, stride, 0, 0);
-    if (layout_ != PictureLayout::packed) {
+    if (has_chroma(layout_)) {
         const size_t offset = files_.size() > 1 ? 0 : chroma_offset(width_, height_);
         zwp_linux_buffer_params_v1_add(params, files_.back().memory.fd(), 1,
                                        static_cast<uint32_t>(offset), stride, 0, 0);

@@ -32,9 +32,11 @@ struct FenceDevices {
 
 /** How pictures lie in memory; all are linear. */
 enum class PictureLayout {
-    packed,         // four bytes a pixel
-    nv12,           // luma, and chroma behind it
-    nv12_two_files  // luma, and chroma in a DMA-BUF of its own
+    packed,          // four bytes a pixel
+    nv12,            // luma, and chroma behind it
+    nv12_two_files,  // luma, and chroma in a DMA-BUF of its own
+    ten_bit,         // XRGB2101010
+    half_float       // XBGR16161616F
 };
 
 /** Memory of a picture, and where the game draws. */
@@ -69,9 +71,9 @@ public:
     wl_buffer* proxy() const { return buffer_; }
     uint32_t format() const { return format_; }
     PictureLayout layout() const { return layout_; }
-    /** Of packed pictures. */
+    /** Of `packed` ones. */
     frame_code::Pixels pixels() const;
-    /** Of the others: luma, 0, and chroma, 1. */
+    /** Of the others: luma or all there is, 0, and chroma, 1, which may have no rows. */
     nv12_frame::Plane plane(unsigned index) const;
 
     /** Whether nobody but the game has it, and it is drawn. */

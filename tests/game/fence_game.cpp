@@ -52,6 +52,21 @@ void swap_red_and_blue(const frame_code::Pixels& image) {
     }
 }
 
+uint32_t format_of(PictureLayout layout) {
+    switch (layout) {
+        case PictureLayout::packed:
+            break;
+        case PictureLayout::nv12:
+        case PictureLayout::nv12_two_files:
+            return DRM_FORMAT_NV12;
+        case PictureLayout::ten_bit:
+            return DRM_FORMAT_XRGB2101010;
+        case PictureLayout::half_float:
+            return DRM_FORMAT_XBGR16161616F;
+    }
+    return DRM_FORMAT_XRGB8888;
+}
+
 void paint(const FenceBuffer& buffer, uint32_t number) {
     if (buffer.layout() != PictureLayout::packed) {
         nv12_frame::paint(buffer.plane(0), buffer.plane(1), number);
@@ -78,9 +93,7 @@ public:
           report_(std::move(report)),
           width_(options.width),
           height_(options.height) {
-        if (options.layout != PictureLayout::packed) {
-            format_ = DRM_FORMAT_NV12;
-        }
+        format_ = format_of(options.layout);
     }
     Result<void> run();
 
@@ -405,11 +418,14 @@ int run_fence_game(int argc, char** argv) {
     app.add_option("--memory", options.memory, "udmabuf or dma-heap")
         ->transform(CLI::CheckedTransformer(std::map<std::string, MemorySource>{
             {"udmabuf", MemorySource::udmabuf}, {"dma-heap", MemorySource::dma_heap}}));
-    app.add_option("--layout", options.layout, "packed (RGB), nv12 or nv12-two-files")
-        ->transform(CLI::CheckedTransformer(std::map<std::string, PictureLayout>{
-            {"packed", PictureLayout::packed},
-            {"nv12", PictureLayout::nv12},
-            {"nv12-two-files", PictureLayout::nv12_two_files}}));
+    app.add_option("--layout", options.layout,
+                   "packed (RGB), nv12, nv12-two-files, 10-bit or half-float")
+        ->transform(CLI::CheckedTransformer(
+            std::map<std::string, PictureLayout>{{"packed", PictureLayout::packed},
+                                                 {"nv12", PictureLayout::nv12},
+                                                 {"nv12-two-files", PictureLayout::nv12_two_files},
+                                                 {"10-bit", PictureLayout::ten_bit},
+                                                 {"half-float", PictureLayout::half_float}}));
     app.add_flag("--explicit-sync", options.explicit_sync, "linux-drm-syncobj-v1");
     app.add_flag("--feedback", options.feedback,
                  "Allocate what the compositor's linux-dmabuf feedback prefers");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Pictures of two planes, in one DMA-BUF and in two: they reach a pipeline as they are.
+// Pictures that are not eight bits of RGB: of two planes, in one DMA-BUF and in two, of ten bits
+// and of floating point. They reach a pipeline as they are.
 #include <gst/allocators/gstdmabuf.h>
 #include <gst/stepscope/stepscope.h>
 #include <gst/video/video.h>
@@ -17,8 +18,15 @@ using namespace stepscope::testing;
 
 namespace {
 
-/** A row of luma or chroma takes 320 bytes; the game begins each at a multiple of 256. */
-constexpr size_t kStride = 512;
+/** How a game's pictures lie in memory. */
+struct Layout {
+    std::string name;    // as the game takes it
+    std::string format;  // as caps have it
+    unsigned planes;
+    unsigned files;
+    size_t row;     // bytes that a row of each plane takes
+    size_t stride;  // the game begins each at a multiple of 256
+};
 
 /** One of the memories of a buffer, mapped by itself. */
 struct MappedFile {
@@ -34,24 +42,24 @@ struct MappedFile {
 };
 
 /** What lies where the buffer's GstVideoMeta says: each plane in its memory, at its offset. */
-std::optional<uint32_t> check(GstBuffer* buffer) {
+std::optional<uint32_t> check(GstBuffer* buffer, const Layout& layout) {
     const GstVideoMeta* meta = gst_buffer_get_video_meta(buffer);
     REQUIRE(meta != nullptr);
-    REQUIRE(meta->n_planes == 2);
+    REQUIRE(meta->n_planes == layout.planes);
     std::array<nv12_frame::ConstPlane, 2> planes;
     std::vector<std::unique_ptr<MappedFile>> files;
-    for (unsigned plane = 0; plane < 2; ++plane) {
+    for (unsigned plane = 0; plane < layout.planes; ++plane) {
         guint index = 0;
         guint length = 0;
         gsize skip = 0;
         REQUIRE(gst_buffer_find_memory(buffer, meta->offset[plane], 1, &index, &length, &skip));
-        CHECK(static_cast<size_t>(meta->stride[plane]) == kStride);
+        CHECK(static_cast<size_t>(meta->stride[plane]) == layout.stride);
         files.push_back(std::make_unique<MappedFile>(gst_buffer_peek_memory(buffer, index)));
         const auto bytes = files.back()->mapping.bytes();
         const size_t rows = kHeight / (plane + 1);
-        REQUIRE(skip + kStride * (rows - 1) + kWidth <= bytes.size());
-        planes[plane] = {reinterpret_cast<const uint8_t*>(bytes.data()) + skip, kWidth, rows,
-                         kStride};
+        REQUIRE(skip + layout.stride * (rows - 1) + layout.row <= bytes.size());
+        planes[plane] = {reinterpret_cast<const uint8_t*>(bytes.data()) + skip, layout.row, rows,
+                         layout.stride};
     }
     return nv12_frame::check(planes[0], planes[1]);
 }
@@ -66,9 +74,10 @@ std::set<ino_t> last_inodes(const CaptureSession& session) {
     return inodes;
 }
 
-void check_planes(const std::string& layout, unsigned files) {
+void check_layout(const Layout& layout) {
+    const unsigned files = layout.files;
     const CaptureSession session(
-        {"--layout", layout, "--buffers", "6", "--rate", "20", "--late", "20"});
+        {"--layout", layout.name, "--buffers", "6", "--rate", "20", "--late", "20"});
     const std::set<ino_t> luma = session.inodes();
     const std::set<ino_t> chroma = last_inodes(session);
     CHECK((luma == chroma) == (files == 1));
@@ -84,7 +93,7 @@ void check_planes(const std::string& layout, unsigned files) {
             const MappedFile file(memory);
             REQUIRE((index == 0 ? luma : chroma).contains(file.memory.inode()));
         }
-        const auto number = check(buffer.get());
+        const auto number = check(buffer.get(), layout);
         REQUIRE(number);
         CHECK(*number > last);
         last = *number;
@@ -92,7 +101,7 @@ void check_planes(const std::string& layout, unsigned files) {
     const GstPtr<GstCaps> caps = pipeline.caps();
     const GstStructure* structure = gst_caps_get_structure(caps.get(), 0);
     CHECK(gst_video_is_dma_drm_caps(caps.get()));
-    CHECK(std::string(gst_structure_get_string(structure, "drm-format")) == "NV12");
+    CHECK(std::string(gst_structure_get_string(structure, "drm-format")) == layout.format);
     CHECK(pipeline.stat("passed-through") == pipeline.stat("frames"));
     CHECK(pipeline.stat("imports") <= luma.size() * files);
     CHECK(pipeline.stat("fences-waited") == 0);
@@ -101,9 +110,17 @@ void check_planes(const std::string& layout, unsigned files) {
 }  // namespace
 
 TEST_CASE("two planes in one DMA-BUF") {
-    check_planes("nv12", 1);
+    check_layout({"nv12", "NV12", 2, 1, kWidth, 512});
 }
 
 TEST_CASE("two planes in a DMA-BUF each") {
-    check_planes("nv12-two-files", 2);
+    check_layout({"nv12-two-files", "NV12", 2, 2, kWidth, 512});
+}
+
+TEST_CASE("ten bits a channel") {
+    check_layout({"10-bit", "XR30", 1, 1, size_t{kWidth} * 4, 1280});
+}
+
+TEST_CASE("half floats") {
+    check_layout({"half-float", "XB4H", 1, 1, size_t{kWidth} * 8, 2560});
 }
