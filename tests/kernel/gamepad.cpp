@@ -223,6 +223,8 @@ public:
     }
 
     const std::vector<std::string>& refusals() const { return refusals_; }
+    /** Of the newest picture, a number that is another one for others. */
+    size_t picture() const { return picture_; }
 
 private:
     uint32_t take_frame(uint64_t sequence) {
@@ -243,6 +245,14 @@ private:
                 REQUIRE(bytes != nullptr);
                 const frame_code::ConstPixels pixels{bytes, 320, 240, plane.stride};
                 const auto seen = frame_code::read_input_sequence(pixels);
+                picture_ = 0;
+                for (uint32_t y = 0; y < 240; ++y) {
+                    const auto* row = reinterpret_cast<const uint32_t*>(bytes + y * plane.stride);
+                    for (uint32_t x = 0; x < 320; ++x) {
+                        // The fourth byte means nothing.
+                        picture_ = (picture_ ^ (row[x] & 0xffffff)) * 0x100000001b3;
+                    }
+                }
                 REQUIRE(stepscope_agent_release(agent_, event.frame.frame, -1) == 0);
                 if (event.frame.answers == sequence) {
                     return seen.value_or(0);
@@ -255,6 +265,7 @@ private:
     stepscope_agent* agent_ = nullptr;
     std::map<uint32_t, stepscope_agent_slot> slots_;
     std::vector<std::string> refusals_;
+    size_t picture_ = 0;
 };
 
 struct Change {
@@ -402,6 +413,62 @@ TEST_CASE("a game sees in each step what was pressed before it, and that alone")
 
     session.end(SIGTERM);
     CHECK(session.pads_are_gone());
+}
+
+TEST_CASE("Doom, which knows nothing of us, goes where its stick points") {
+    constexpr int kInTheLevel = 150;  // its melting screen is gone
+    constexpr int kSoon = 30;         // steps; the game's own ticks are longer
+    std::string game;
+    std::string data;
+    for (const char* path : {"/usr/games/chocolate-doom", "/usr/bin/chocolate-doom"}) {
+        game = std::filesystem::exists(path) ? path : game;
+    }
+    for (const char* path :
+         {"/usr/share/games/doom/freedoom1.wad", "/usr/share/doom/freedoom1.wad"}) {
+        data = std::filesystem::exists(path) ? path : data;
+    }
+    if (game.empty() || data.empty()) {
+        SKIP("chocolate-doom or freedoom is not installed");
+    }
+    // SDL's name for a pad: bus, checksum of its name, vendor, product, version.
+    const std::string configuration =
+        "use_joystick 1\njoystick_guid \"030081b85e0400008e02000010010000\"\n"
+        "joystick_index 0\njoystick_x_axis 0\njoystick_y_axis 1\n";
+    // The same game twice: it is the stick alone that makes the difference.
+    std::vector<size_t> pictures;
+    int first_difference = -1;
+    for (const bool moves : {false, true}) {
+        std::string folder = "/tmp/stepscope-doom-XXXXXX";
+        REQUIRE(::mkdtemp(folder.data()) != nullptr);
+        for (const char* name : {"/main", "/extra"}) {
+            std::ofstream(folder + name) << configuration;
+        }
+        PadSession session({"--lockstep", "--seed", "1", "--gamepads", "1"},
+                           {"env", "HOME=" + folder, "SDL_AUDIODRIVER=dummy", game, "-iwad", data,
+                            "-config", folder + "/main", "-extraconfig", folder + "/extra",
+                            "-nomouse", "-nosound", "-warp", "1", "1", "-skill", "1"});
+        Agent agent(session);
+        for (int step = 0; step < kInTheLevel + kSoon && first_difference < 0; ++step) {
+            if (step == 0) {
+                // SDL listens to pads while it has the focus of a keyboard: there has to be one.
+                REQUIRE(stepscope_agent_key(agent.get(), "Shift_L", 1) == 0);
+                REQUIRE(stepscope_agent_key(agent.get(), "Shift_L", 0) == 0);
+            }
+            if (moves && step == kInTheLevel) {
+                REQUIRE(stepscope_agent_gamepad_axis(agent.get(), 0, "lefty", -1) == 0);
+            }
+            agent.step();
+            if (!moves) {
+                pictures.push_back(agent.picture());
+            } else if (pictures.at(static_cast<size_t>(step)) != agent.picture()) {
+                first_difference = step;
+            }
+        }
+        CHECK(agent.refusals().empty());
+        std::filesystem::remove_all(folder);
+    }
+    CHECK(std::set(pictures.begin(), pictures.end()).size() > 50);
+    CHECK(first_difference >= kInTheLevel);
 }
 
 TEST_CASE("a gamepad is let go when who held it is killed, and gone with its session") {
