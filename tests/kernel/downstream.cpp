@@ -100,8 +100,8 @@ TEST_CASE("who still reads the consumer's DMA-BUF is told to the compositor") {
         GstPtr<GstBuffer> buffer = f.copy(7);
         SyncFile file = must(scratch.export_sync_file(BufferAccess::read));
         CHECK_FALSE(must(file.wait(0ns)));
-        REQUIRE(gst_stepscope_fence_add_release_fd(fence_of(buffer.get()),
-                                                   std::move(file).take().take(), nullptr));
+        const int fd = std::move(file).take().take();
+        REQUIRE(gst_stepscope_fence_add_release_fd(fence_of(buffer.get()), fd, nullptr));
     }
     DmaBuf next = f.wanted();
     CHECK_FALSE(must(must(next.export_sync_file(BufferAccess::write)).wait(0ns)));
