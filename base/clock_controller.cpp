@@ -154,7 +154,7 @@ std::vector<std::string> ClockController::environment(const std::string& library
 }
 
 bool ClockController::lock() {
-    const auto tid = static_cast<uint32_t>(::gettid());
+    thread_local const auto tid = static_cast<uint32_t>(::gettid());
     uint32_t seen = 0;
     bool broken = false;
     uint32_t rounds = 0;
