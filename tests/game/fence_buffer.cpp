@@ -6,49 +6,12 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/dma_heap.hpp"
 #include "base/udmabuf.hpp"
 #include "linux-dmabuf-v1-client-protocol.h"
 #include "linux-drm-syncobj-v1-client-protocol.h"
+#include "picture_memory.hpp"
 
 namespace stepscope::testgame {
-namespace {
-
-constexpr size_t kStrideAlignment = 256;
-
-bool has_chroma(PictureLayout layout) {
-    return layout == PictureLayout::nv12 || layout == PictureLayout::nv12_two_files;
-}
-
-/** Bytes of a row of the first plane. */
-size_t row_of(PictureLayout layout, int width) {
-    const size_t bytes = has_chroma(layout) ? 1 : layout == PictureLayout::half_float ? 8 : 4;
-    return static_cast<size_t>(width) * bytes;
-}
-
-size_t stride_of(PictureLayout layout, int width) {
-    const size_t row = row_of(layout, width);
-    return (row + kStrideAlignment - 1) / kStrideAlignment * kStrideAlignment;
-}
-
-/** Nothing that could be guessed lies between luma and chroma. */
-constexpr size_t kGap = 4096;
-
-/** Where chroma begins in the file that has luma, too. */
-size_t chroma_offset(int width, int height) {
-    return stride_of(PictureLayout::nv12, width) * static_cast<size_t>(height) + kGap;
-}
-
-Result<DmaBuf> allocate(MemorySource source, size_t size) {
-    if (source == MemorySource::udmabuf) {
-        return Udmabuf::open().and_then(
-            [&](const Udmabuf& device) { return device.allocate(size); });
-    }
-    return DmaHeap::open("system").and_then(
-        [&](const DmaHeap& heap) { return heap.allocate(size); });
-}
-
-}  // namespace
 
 Result<FenceDevices> FenceDevices::open(bool explicit_sync) {
     auto vgem = testing::Vgem::open();
@@ -69,43 +32,10 @@ Result<FenceDevices> FenceDevices::open(bool explicit_sync) {
     return fail(Fault::unsupported, "no render node has timeline syncobjs");
 }
 
-Result<std::vector<PictureFile>> allocate_picture(MemorySource source, PictureLayout layout,
-                                                  int width, int height) {
-    const size_t rows = static_cast<size_t>(height);
-    const size_t luma = stride_of(layout, width) * rows;
-    std::vector<size_t> sizes;
-    switch (layout) {
-        case PictureLayout::packed:
-        case PictureLayout::ten_bit:
-        case PictureLayout::half_float:
-            sizes = {luma};
-            break;
-        case PictureLayout::nv12:
-            sizes = {chroma_offset(width, height) + luma / 2};
-            break;
-        case PictureLayout::nv12_two_files:
-            sizes = {luma, luma / 2};
-            break;
-    }
-    std::vector<PictureFile> files;
-    for (size_t size : sizes) {
-        auto memory = allocate(source, size);
-        if (!memory) {
-            return std::unexpected(memory.error());
-        }
-        auto mapping = memory->map(BufferAccess::read_write);
-        if (!mapping) {
-            return std::unexpected(mapping.error());
-        }
-        files.push_back({std::move(*memory), std::move(*mapping)});
-    }
-    return files;
-}
-
-FenceBuffer::FenceBuffer(const FenceDevices& devices, std::vector<PictureFile> files,
-                         PictureLayout layout, int width, int height)
+FenceBuffer::FenceBuffer(const FenceDevices& devices, Picture picture, PictureLayout layout,
+                         int width, int height)
     : devices_(devices),
-      files_(std::move(files)),
+      picture_(std::move(picture)),
       layout_(layout),
       width_(width),
       height_(height) {}
@@ -122,32 +52,30 @@ FenceBuffer::~FenceBuffer() {
 }
 
 frame_code::Pixels FenceBuffer::pixels() const {
-    return {reinterpret_cast<uint8_t*>(files_.front().mapping.bytes().data()), width_, height_,
-            stride_of(layout_, width_)};
+    const nv12_frame::Plane rows = plane(0);
+    return {rows.data, width_, height_, rows.stride};
 }
 
 nv12_frame::Plane FenceBuffer::plane(unsigned index) const {
-    const bool chroma = index != 0;
-    const PictureFile& file = chroma ? files_.back() : files_.front();
-    const size_t offset = chroma && files_.size() == 1 ? chroma_offset(width_, height_) : 0;
-    const auto rows = static_cast<size_t>(height_);
-    if (chroma && !has_chroma(layout_)) {
+    if (index >= picture_.planes.size()) {
         return {};
     }
-    return {reinterpret_cast<uint8_t*>(file.mapping.bytes().data()) + offset,
-            row_of(layout_, width_), chroma ? rows / 2 : rows, stride_of(layout_, width_)};
+    const PicturePlane& plane = picture_.planes[index];
+    const auto bytes = picture_.files[plane.file].mapping.bytes().subspan(plane.offset);
+    const auto rows = static_cast<size_t>(height_) / (index + 1);
+    return {reinterpret_cast<uint8_t*>(bytes.data()), row_bytes(layout_, width_), rows,
+            plane.stride};
 }
 
 Result<void> FenceBuffer::create(zwp_linux_dmabuf_v1* dmabuf,
                                  wp_linux_drm_syncobj_manager_v1* manager, uint32_t format) {
     format_ = format;
     zwp_linux_buffer_params_v1* params = zwp_linux_dmabuf_v1_create_params(dmabuf);
-    const auto stride = static_cast<uint32_t>(stride_of(layout_, width_));
-    zwp_linux_buffer_params_v1_add(params, files_.front().memory.fd(), 0, 0, stride, 0, 0);
-    if (has_chroma(layout_)) {
-        const size_t offset = files_.size() > 1 ? 0 : chroma_offset(width_, height_);
-        zwp_linux_buffer_params_v1_add(params, files_.back().memory.fd(), 1,
-                                       static_cast<uint32_t>(offset), stride, 0, 0);
+    uint32_t index = 0;
+    for (const PicturePlane& plane : picture_.planes) {
+        zwp_linux_buffer_params_v1_add(params, picture_.files[plane.file].memory.fd(), index++,
+                                       static_cast<uint32_t>(plane.offset),
+                                       static_cast<uint32_t>(plane.stride), 0, 0);
     }
     buffer_ = zwp_linux_buffer_params_v1_create_immed(params, width_, height_, format, 0);
     zwp_linux_buffer_params_v1_destroy(params);
@@ -172,7 +100,8 @@ Result<void> FenceBuffer::create(zwp_linux_dmabuf_v1* dmabuf,
         }
         *proxy = wp_linux_drm_syncobj_manager_v1_import_timeline(manager, fd->get());
     }
-    auto scratch = allocate(MemorySource::udmabuf, 4096);
+    auto scratch =
+        Udmabuf::open().and_then([](const Udmabuf& device) { return device.allocate(4096); });
     if (!scratch) {
         return std::unexpected(scratch.error());
     }
@@ -198,11 +127,11 @@ Result<void> FenceBuffer::set_points(wp_linux_drm_syncobj_surface_v1* surface) {
 
 Result<void> FenceBuffer::begin(wp_linux_drm_syncobj_surface_v1* surface) {
     // Whoever still reads, or reads too early, sees this.
-    for (const PictureFile& file : files_) {
+    for (const PictureFile& file : picture_.files) {
         std::ranges::fill(file.mapping.bytes(), std::byte{0xa5});
     }
     busy_ = true;
-    for (const PictureFile& file : files_) {
+    for (const PictureFile& file : picture_.files) {
         auto fence =
             devices_.vgem.attach(surface != nullptr ? *scratch_ : file.memory, BufferAccess::write);
         if (!fence) {

@@ -7,6 +7,7 @@
 
 #include "base/dmabuf.hpp"
 #include "base/timeline.hpp"
+#include "picture.hpp"
 #include "tests/game/frame_code.hpp"
 #include "tests/game/nv12_frame.hpp"
 #include "tests/support/drm_devices.hpp"
@@ -19,9 +20,6 @@ struct wp_linux_drm_syncobj_timeline_v1;
 
 namespace stepscope::testgame {
 
-/** Where pictures of the fence game come from. */
-enum class MemorySource { udmabuf, dma_heap };
-
 /** Devices that the fence game needs; made once. */
 struct FenceDevices {
     testing::Vgem vgem;
@@ -30,33 +28,14 @@ struct FenceDevices {
     static Result<FenceDevices> open(bool explicit_sync);
 };
 
-/** How pictures lie in memory; all are linear. */
-enum class PictureLayout {
-    packed,          // four bytes a pixel
-    nv12,            // luma, and chroma behind it
-    nv12_two_files,  // luma, and chroma in a DMA-BUF of its own
-    ten_bit,         // XRGB2101010
-    half_float       // XBGR16161616F
-};
-
-/** Memory of a picture, and where the game draws. */
-struct PictureFile {
-    DmaBuf memory;
-    DmaBufMapping mapping;
-};
-
-/** Allocates what a picture needs: one file, or two. */
-Result<std::vector<PictureFile>> allocate_picture(MemorySource source, PictureLayout layout,
-                                                  int width, int height);
-
 /**
  * A DMA-BUF that the game draws into after it has shown it, with a fence that keeps others from
  * looking until then.
  */
 class FenceBuffer {
 public:
-    FenceBuffer(const FenceDevices& devices, std::vector<PictureFile> files, PictureLayout layout,
-                int width, int height);
+    FenceBuffer(const FenceDevices& devices, Picture picture, PictureLayout layout, int width,
+                int height);
     FenceBuffer(const FenceBuffer&) = delete;
     FenceBuffer& operator=(const FenceBuffer&) = delete;
     ~FenceBuffer();
@@ -65,9 +44,11 @@ public:
     Result<void> create(zwp_linux_dmabuf_v1* dmabuf, wp_linux_drm_syncobj_manager_v1* manager,
                         uint32_t format);
 
-    ino_t inode() const { return files_.front().memory.inode(); }
+    ino_t inode() const { return picture_.files.front().memory.inode(); }
     /** Of the file with the last plane; the same where there is one. */
-    ino_t last_inode() const { return files_.back().memory.inode(); }
+    ino_t last_inode() const { return picture_.files.back().memory.inode(); }
+    /** Of the first plane, in bytes. */
+    size_t stride() const { return picture_.planes.front().stride; }
     wl_buffer* proxy() const { return buffer_; }
     uint32_t format() const { return format_; }
     PictureLayout layout() const { return layout_; }
@@ -94,7 +75,7 @@ private:
     Result<void> set_points(wp_linux_drm_syncobj_surface_v1* surface);
 
     const FenceDevices& devices_;
-    std::vector<PictureFile> files_;
+    Picture picture_;
     PictureLayout layout_;
     int width_;
     int height_;

@@ -19,6 +19,7 @@
 #include "linux-dmabuf-v1-client-protocol.h"
 #include "linux-drm-syncobj-v1-client-protocol.h"
 #include "painter.hpp"
+#include "picture_memory.hpp"
 #include "report.hpp"
 #include "xdg-shell-client-protocol.h"
 
@@ -33,6 +34,7 @@ struct FenceOptions {
     int height = 240;
     unsigned buffers = 4;
     MemorySource memory = MemorySource::udmabuf;
+    std::string gbm_device;  // empty: any that can
     PictureLayout layout = PictureLayout::packed;
     bool explicit_sync = false;
     bool feedback = false;
@@ -87,9 +89,11 @@ struct Drawing {
 
 class FenceGame {
 public:
-    FenceGame(const FenceOptions& options, FenceDevices devices, Report report)
+    FenceGame(const FenceOptions& options, FenceDevices devices, PictureMemory memory,
+              Report report)
         : options_(options),
           devices_(std::move(devices)),
+          memory_(std::move(memory)),
           report_(std::move(report)),
           width_(options.width),
           height_(options.height) {
@@ -118,6 +122,7 @@ private:
 
     const FenceOptions& options_;
     FenceDevices devices_;
+    PictureMemory memory_;
     Report report_;
     // Proxies live as long as the process.
     wl_display* display_ = nullptr;
@@ -220,11 +225,11 @@ Result<void> FenceGame::make_buffers() {
     nlohmann::json inodes = nlohmann::json::array();
     nlohmann::json last_inodes = nlohmann::json::array();
     for (unsigned i = 0; i < options_.buffers; ++i) {
-        auto files = allocate_picture(options_.memory, options_.layout, width_, height_);
-        if (!files) {
-            return std::unexpected(files.error());
+        auto picture = memory_.allocate(options_.layout, width_, height_, format_);
+        if (!picture) {
+            return std::unexpected(picture.error());
         }
-        buffers_.push_back(std::make_unique<FenceBuffer>(devices_, std::move(*files),
+        buffers_.push_back(std::make_unique<FenceBuffer>(devices_, std::move(*picture),
                                                          options_.layout, width_, height_));
         if (auto made = buffers_.back()->create(
                 dmabuf_, options_.explicit_sync ? syncobj_ : nullptr, format_);
@@ -234,8 +239,10 @@ Result<void> FenceGame::make_buffers() {
         inodes.push_back(buffers_.back()->inode());
         last_inodes.push_back(buffers_.back()->last_inode());
     }
-    report_.write("buffers",
-                  {{"inodes", inodes}, {"last_inodes", last_inodes}, {"format", format_}});
+    report_.write("buffers", {{"inodes", inodes},
+                              {"last_inodes", last_inodes},
+                              {"format", format_},
+                              {"stride", buffers_.front()->stride()}});
     return {};
 }
 
@@ -415,9 +422,14 @@ int run_fence_game(int argc, char** argv) {
     CLI::App app{"Shows DMA-BUFs before they are drawn, with fences"};
     app.add_option("--size", size, "As in 320x240");
     app.add_option("--buffers", options.buffers, "Buffers to draw into; never more");
-    app.add_option("--memory", options.memory, "udmabuf or dma-heap")
-        ->transform(CLI::CheckedTransformer(std::map<std::string, MemorySource>{
-            {"udmabuf", MemorySource::udmabuf}, {"dma-heap", MemorySource::dma_heap}}));
+    app.add_option("--memory", options.memory, "udmabuf, dma-heap or gbm")
+        ->transform(CLI::CheckedTransformer(
+            std::map<std::string, MemorySource>{{"udmabuf", MemorySource::udmabuf},
+                                                {"dma-heap", MemorySource::dma_heap},
+                                                {"gbm", MemorySource::gbm}}));
+    app.add_option("--gbm-device", options.gbm_device,
+                   "Node that --memory gbm allocates on, as in /dev/dri/card0; otherwise the "
+                   "first that can");
     app.add_option("--layout", options.layout,
                    "packed (RGB), nv12, nv12-two-files, 10-bit or half-float")
         ->transform(CLI::CheckedTransformer(
@@ -439,6 +451,10 @@ int run_fence_game(int argc, char** argv) {
         std::cerr << "expected --size as in 320x240, got " << size << '\n';
         return 2;
     }
+    if (!options.gbm_device.empty() && options.memory != MemorySource::gbm) {
+        std::cerr << "expected --memory gbm with --gbm-device\n";
+        return 2;
+    }
     auto devices = FenceDevices::open(options.explicit_sync);
     if (!devices) {
         std::cerr << "stepscope-fencegame: " << devices.error().message << '\n';
@@ -449,7 +465,12 @@ int run_fence_game(int argc, char** argv) {
         std::cerr << "stepscope-fencegame: " << report.error().message << '\n';
         return 1;
     }
-    FenceGame game(options, std::move(*devices), std::move(*report));
+    auto memory = PictureMemory::open(options.memory, options.gbm_device);
+    if (!memory) {
+        std::cerr << "stepscope-fencegame: " << memory.error().message << '\n';
+        return 1;
+    }
+    FenceGame game(options, std::move(*devices), std::move(*memory), std::move(*report));
     if (auto done = game.run(); !done) {
         std::cerr << "stepscope-fencegame: " << done.error().message << '\n';
         return 1;

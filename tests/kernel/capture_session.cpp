@@ -73,16 +73,18 @@ void wait_until_ready(int fd) {
 struct Rows {
     size_t offset = 0;
     size_t stride = size_t{kWidth} * 4;
+    int width = kWidth;
 
     explicit Rows(GstBuffer* buffer) {
         if (const GstVideoMeta* meta = gst_buffer_get_video_meta(buffer)) {
             offset = meta->offset[0];
             stride = static_cast<size_t>(meta->stride[0]);
+            width = static_cast<int>(meta->width);
         }
     }
     size_t size() const { return offset + stride * kHeight; }
     frame_code::ConstPixels pixels(const uint8_t* data) const {
-        return {data + offset, kWidth, kHeight, stride};
+        return {data + offset, width, kHeight, stride};
     }
 };
 
@@ -136,12 +138,13 @@ SessionProcess::SessionProcess(const std::vector<std::string>& options,
                                    "--no-xwayland",
                                    "--session",
                                    name_,
-                                   "-W",
-                                   std::to_string(kWidth),
                                    "-H",
                                    std::to_string(kHeight),
                                    "--ready-fd",
                                    std::to_string(ready_child.get())};
+    if (!std::ranges::contains(options, "-W")) {
+        words.insert(words.end(), {"-W", std::to_string(kWidth)});
+    }
     words.insert(words.end(), options.begin(), options.end());
     words.emplace_back("--");
     for (const std::string& word : game) {

@@ -16,7 +16,7 @@
 
 namespace stepscope::testing {
 
-/** Pictures of the game are of this size. */
+/** Pictures of the game are of this size, where a test does not choose another width (-W). */
 inline constexpr int kWidth = 320;
 inline constexpr int kHeight = 240;
 

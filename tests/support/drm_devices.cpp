@@ -41,6 +41,16 @@ std::vector<RenderNode> render_nodes() {
     return nodes_named("renderD");
 }
 
+std::vector<std::string> device_nodes() {
+    std::vector<std::string> paths;
+    for (const char* prefix : {"renderD", "card"}) {
+        for (RenderNode& node : nodes_named(prefix)) {
+            paths.push_back(std::move(node.path));
+        }
+    }
+    return paths;
+}
+
 std::string primary_node(const std::string& driver) {
     for (const RenderNode& node : nodes_named("card")) {
         if (node.driver == driver) {

@@ -19,6 +19,9 @@ struct RenderNode {
 /** The render nodes that can be opened here, in the order of their numbers. */
 std::vector<RenderNode> render_nodes();
 
+/** Paths of all nodes that can be opened here: first render nodes, then primary ones. */
+std::vector<std::string> device_nodes();
+
 /** Path of the first primary node ("/dev/dri/card0") of a driver; empty if there is none. */
 std::string primary_node(const std::string& driver);
 
