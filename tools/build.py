@@ -80,6 +80,9 @@ def configure(build: Path, stamp: Path, wanted: str, options: list[str]) -> None
 def compile_all(build: Path, log: Path) -> None:
     progress = Progress(build.name)
     environment = dict(os.environ, NINJA_STATUS="[%f/%t] ")
+    # The GIR's step starts GStreamer, with this build's libraries: what can't be loaded with those
+    # must not be remembered as broken where the plain build's programs look.
+    environment["GST_REGISTRY"] = str(build / "gst-registry-build.bin")
     with (
         open(log, "w") as output,
         subprocess.Popen(
