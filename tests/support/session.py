@@ -110,9 +110,16 @@ class Session:
         return processes.named(self.processes(), "Xwayland")
 
     def reaper(self) -> int:
-        # It may not have had a processor yet, to give itself its name.
-        wait_until(lambda: "stepscope-reap" in self.processes().values(), "the reaper")
-        return processes.named(self.processes(), "stepscope-reap")
+        found = []
+
+        def alone() -> bool:
+            found[:] = [pid for pid, name in self.processes().items() if name == "stepscope-reap"]
+            return len(found) == 1
+
+        # It may not have had a processor yet, to give itself its name; and what it forks has that
+        # name, too, until it is another program.
+        wait_until(alone, "the reaper, alone")
+        return found[0]
 
     def wait(self, timeout: float = WATCHDOG) -> int:
         """Exit status of the compositor, negative for a signal."""
