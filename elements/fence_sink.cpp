@@ -371,4 +371,12 @@ void FenceSink::end_of_stream() {
     server_->end(static_cast<wire::EndReason>(end.reason), end.value, end.text);
 }
 
+void FenceSink::begin_again() {
+    {
+        std::lock_guard lock(end_mutex_);
+        noted_end_.reset();
+    }
+    server_->begin_again();
+}
+
 }  // namespace stepscope

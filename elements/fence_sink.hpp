@@ -49,6 +49,9 @@ public:
     /** How the stream is going to end, as far as the source said. */
     void note_end(const GstStructure* structure);
     void end_of_stream();
+    /** After a flush, or PAUSED: if the stream had ended, it begins again, for those who connect
+     *  from here on. */
+    void begin_again();
     FrameServerStats consumers() const { return server_->stats(); }
     void disconnect(uint64_t consumer) {
         server_->disconnect(consumer, wire::code_internal, "the application ended the connection");

@@ -117,7 +117,7 @@ struct FrameConsumer {
     uint64_t seen = 0;                  // newest frame that was sent
     uint32_t dropped = 0;               // since then
     UnseenChanges unseen;
-    bool ended = false;  // was told so
+    bool ended = false;  // was told so: it gets nothing more
 
     uint64_t inputs = 0;             // messages so far
     std::vector<wire::Input> kept;   // until the next step
@@ -125,6 +125,9 @@ struct FrameConsumer {
     std::optional<uint64_t> taking;  // of one that has, and has no frame yet
 
     std::deque<Outgoing> waiting;  // for the consumer to read
+
+    /** Whether frames are for it. */
+    bool active() const { return ready && socket && !ended; }
 };
 
 }  // namespace stepscope

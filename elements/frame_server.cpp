@@ -65,7 +65,7 @@ void FrameServer::remove_slot(uint32_t slot) {
     Work work(*this);
     slots_.erase(slot);
     for (auto& [id, consumer] : consumers_) {
-        if (consumer->slots.erase(slot) > 0) {
+        if (consumer->slots.erase(slot) > 0 && !consumer->ended) {
             send(work, *consumer, wire::SlotGone{slot});
         }
     }
@@ -74,7 +74,7 @@ void FrameServer::remove_slot(uint32_t slot) {
 bool FrameServer::needs_complete_frames() {
     std::lock_guard lock(mutex_);
     return std::ranges::any_of(consumers_, [](const auto& entry) {
-        return entry.second->ready &&
+        return entry.second->active() &&
                (entry.second->capabilities & wire::capability_acquire_fence) == 0;
     });
 }
@@ -195,7 +195,7 @@ void FrameServer::send_frame(Work& work, FrameConsumer& consumer, const wire::Fr
 }
 
 void FrameServer::send_current(Work& work, FrameConsumer& consumer) {
-    if (current_ && consumer.ready && consumer.credits > 0 &&
+    if (current_ && consumer.active() && consumer.credits > 0 &&
         consumer.seen < current_->frame.frame) {
         send_frame(work, consumer, current_->frame, current_->fence.get(), current_->lease);
         changed_.notify_all();
@@ -206,7 +206,7 @@ void FrameServer::deliver(wire::Frame frame, int fence, const LeasePtr& lease) {
     Work work(*this);
     frame.frame = next_frame_++;
     for (auto& [id, consumer] : consumers_) {
-        if (!consumer->ready || !consumer->socket) {
+        if (!consumer->active()) {
             continue;
         }
         if (consumer->credits == 0) {
@@ -230,7 +230,7 @@ void FrameServer::deliver(wire::Frame frame, int fence, const LeasePtr& lease) {
 
 FrameConsumer* FrameServer::stepper() {
     for (auto& [id, consumer] : consumers_) {
-        if (consumer->info.steps && consumer->socket) {
+        if (consumer->info.steps && consumer->active()) {
             return consumer.get();
         }
     }
@@ -241,7 +241,7 @@ FrameConsumer* FrameServer::stepper() {
 bool FrameServer::everybody_can_take_one() {
     bool anybody = false;
     for (const auto& [id, consumer] : consumers_) {
-        if (!consumer->ready || !consumer->socket) {
+        if (!consumer->active()) {
             continue;
         }
         anybody = true;
@@ -254,15 +254,14 @@ bool FrameServer::everybody_can_take_one() {
 
 void FrameServer::drop_who_keeps_waiting(Work& work, Clock::time_point began) {
     const auto limit = settings_.consumer_timeout;
-    const size_t ready = static_cast<size_t>(
-        std::ranges::count_if(consumers_, [](const auto& entry) { return entry.second->ready; }));
-    if (limit.count() == 0 || ready < 2 || Clock::now() < began + limit) {
+    const auto active =
+        std::ranges::count_if(consumers_, [](const auto& entry) { return entry.second->active(); });
+    if (limit.count() == 0 || active < 2 || Clock::now() < began + limit) {
         return;
     }
     for (auto& [id, consumer] : consumers_) {
         // The one that steps may take its time: it is whom the others wait for.
-        if (consumer->ready && consumer->socket && consumer->credits == 0 &&
-            !consumer->info.steps) {
+        if (consumer->active() && consumer->credits == 0 && !consumer->info.steps) {
             drop(work, *consumer, wire::code_slow,
                  std::format("it kept the others waiting: no credit for {} ms", limit.count()));
         }
@@ -341,9 +340,19 @@ void FrameServer::end(wire::EndReason reason, int32_t value, const std::string& 
     const wire::End end{static_cast<uint32_t>(reason), value, text};
     end_ = end;
     for (auto& [id, consumer] : consumers_) {
-        if (consumer->ready) {
+        if (consumer->active()) {
+            consumer->ended = true;
             send(work, *consumer, end);
         }
+    }
+}
+
+void FrameServer::begin_again() {
+    Work work(*this);
+    end_.reset();
+    if (current_) {
+        work.drop_later(std::move(current_->lease));
+        current_.reset();
     }
 }
 

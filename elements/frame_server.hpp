@@ -82,7 +82,13 @@ public:
     void interrupt(bool interrupted);
 
     void refuse(uint64_t consumer, uint64_t number, uint16_t what, const std::string& text);
+    /** Tells consumers, and those who connect from here on, that no frame will come. */
     void end(wire::EndReason reason, int32_t value, const std::string& text);
+    /**
+     * What was delivered is no longer what is shown. After end(): there are frames again, for those
+     * who connect from here on; who was told of the end gets none, and is not waited for.
+     */
+    void begin_again();
     void disconnect(uint64_t consumer, wire::Code code, const std::string& text);
 
     FrameServerStats stats();

@@ -24,6 +24,7 @@ constexpr std::chrono::seconds kHelloTimeout{5};
 constexpr size_t kMaxKeptInputs = 4096;
 /** Packets of one consumer before others have their turn. */
 constexpr int kPacketsPerTurn = 32;
+constexpr const char* kEnded = "the stream has ended; connect again for the next one";
 
 bool is_listening(int socket) {
     int listening = 0;
@@ -325,6 +326,7 @@ bool FrameServer::handle(Work& work, FrameConsumer& consumer, const wire::Hello&
     }
     send_current(work, consumer);
     if (end_) {
+        consumer.ended = true;
         send(work, consumer, *end_);
     }
     return true;
@@ -367,6 +369,10 @@ bool FrameServer::handle_release(Work& work, FrameConsumer& consumer, uint64_t f
 
 bool FrameServer::handle(Work& work, FrameConsumer& consumer, const wire::Input& input) {
     const uint64_t number = ++consumer.inputs;
+    if (consumer.ended) {
+        send(work, consumer, wire::Refused{number, wire::Input::type, kEnded});
+        return true;
+    }
     if (settings_.mode != wire::Mode::steps) {
         work.inject(consumer.info.id, number, input);
         return true;
@@ -386,6 +392,10 @@ bool FrameServer::handle(Work& work, FrameConsumer& consumer, const wire::Input&
 }
 
 bool FrameServer::handle(Work& work, FrameConsumer& consumer, const wire::Step& step) {
+    if (consumer.ended) {
+        send(work, consumer, wire::Refused{step.sequence, wire::Step::type, kEnded});
+        return true;
+    }
     if (!consumer.info.steps) {
         const char* why = settings_.mode == wire::Mode::steps
                               ? "another consumer steps the game, or this one did not ask to"

@@ -314,11 +314,24 @@ static gboolean gst_fence_sink_event(GstBaseSink* base, GstEvent* event) {
     auto sink = running_sink(GST_FENCE_SINK(base));
     if (sink && GST_EVENT_TYPE(event) == GST_EVENT_EOS) {
         sink->end_of_stream();
+    } else if (sink && GST_EVENT_TYPE(event) == GST_EVENT_FLUSH_STOP) {
+        sink->begin_again();
     } else if (sink && GST_EVENT_TYPE(event) == GST_EVENT_CUSTOM_DOWNSTREAM &&
                gst_event_has_name(event, "stepscope-ended")) {
         sink->note_end(gst_event_get_structure(event));
     }
     return GST_BASE_SINK_CLASS(parent_class)->event(base, event);
+}
+
+static GstStateChangeReturn gst_fence_sink_change_state(GstElement* element,
+                                                        GstStateChange transition) {
+    const GstStateChangeReturn result =
+        GST_ELEMENT_CLASS(parent_class)->change_state(element, transition);
+    if (auto sink = running_sink(GST_FENCE_SINK(element));
+        sink && transition == GST_STATE_CHANGE_PAUSED_TO_READY) {
+        sink->begin_again();
+    }
+    return result;
 }
 
 static GstFlowReturn gst_fence_sink_render(GstBaseSink* base, GstBuffer* buffer) {
@@ -431,6 +444,7 @@ static void gst_fence_sink_class_init(GstFenceSinkClass* klass) {
         "can",
         "Stepscope developers");
 
+    element_class->change_state = GST_DEBUG_FUNCPTR(gst_fence_sink_change_state);
     base_class->start = GST_DEBUG_FUNCPTR(gst_fence_sink_start);
     base_class->stop = GST_DEBUG_FUNCPTR(gst_fence_sink_stop);
     base_class->unlock = GST_DEBUG_FUNCPTR(gst_fence_sink_unlock);

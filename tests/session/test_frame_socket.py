@@ -318,6 +318,46 @@ def test_a_resize_is_a_new_stream():
             assert consumer.stream.stream == 2 and consumer.ended.reason == wire.END_STREAM
 
 
+def to_the_end(consumer: FrameSocket, steps: bool) -> int:
+    """How many frames there are before it."""
+    take = consumer.step if steps else consumer.next
+    count = 0
+    frame = consumer.next()
+    while frame is not None:
+        count += 1
+        frame.release()
+        frame = take()
+    assert consumer.ended.reason == wire.END_STREAM
+    return count
+
+
+def seek(pipeline: Pipeline) -> None:
+    """To the first six pictures."""
+    assert pipeline.pipeline.seek(1.0, Gst.Format.TIME, Gst.SeekFlags.FLUSH, Gst.SeekType.SET, 0,
+                                  Gst.SeekType.SET, 6 * Gst.SECOND // 60)
+
+
+def stop_and_play(pipeline: Pipeline) -> None:
+    pipeline.pipeline.set_state(Gst.State.READY)
+    pipeline.play()
+
+
+@pytest.mark.parametrize("again, options", [(seek, ""), (stop_and_play, "num-buffers=6")])
+@pytest.mark.parametrize("wait", ["credits", "steps"])
+def test_what_comes_after_the_end_is_for_those_who_connect_again(wait, again, options):
+    source = FAST.replace("videotestsrc", f"videotestsrc {options}")
+    steps = wait == "steps"
+    with (Pipeline(f"{source} ! fencesink wait={wait} socket-path={Sink().path}") as pipeline,
+          contextlib.ExitStack() as ended):
+        pipeline.message(Gst.MessageType.ASYNC_DONE)
+        for _ in range(3):
+            again(pipeline)
+            # Those of the turns before stay, with credits, and hold nobody up.
+            consumer = ended.enter_context(FrameSocket(Sink().path, steps=steps))
+            assert to_the_end(consumer, steps) == 6
+            pipeline.wait_eos()
+
+
 def test_fencesrc_has_the_same_memory(game):
     command, report = game("wayland", "--rate", 60, "--buffers", 4)
     with Session(*command), Sink("wlscreencopysrc max-buffers=8") as sink:

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <random>
 
 #include "elements/frame_client.hpp"
@@ -223,6 +224,72 @@ TEST_CASE("who joins between two steps begins with the current frame") {
     }
     late->send({wire::Credits{1}});
     await<wire::Frame>(*late);
+}
+
+TEST_CASE("who was told of the end gets nothing of what comes after it") {
+    Producer producer(wire::Mode::live);
+    auto old = producer.connect({.capabilities = 15, .credits = 4});
+    auto held = producer.deliver();
+    await<wire::Frame>(*old);
+    producer.server->end(wire::EndReason::stream, 0, "the stream ended");
+    await<wire::End>(*old);
+    auto too_late = producer.connect({.capabilities = 15, .credits = 4});
+    await<wire::End>(*too_late);
+
+    producer.server->begin_again();
+    auto next = producer.connect({.capabilities = 15, .credits = 4});
+    producer.deliver();
+    await<wire::Frame>(*next);
+    CHECK(seen<wire::Stream>(*next) == 1);
+    CHECK(seen<wire::End>(*next) == 0);
+    // Its answers are the first that it gets after the end: neither a frame nor a slot that is
+    // gone.
+    producer.server->remove_slot(producer.slot);
+    for (FrameClient* ended : {old.get(), too_late.get()}) {
+        ended->send({wire::Credits{2}, wire::Input{.kind = 1, .key = "Up"}, wire::Step{9}});
+        const auto input = await<wire::Refused>(*ended).message;
+        CHECK((input.what == wire::Input::type && input.number == 1));
+        const auto step = await<wire::Refused>(*ended).message;
+        CHECK((step.what == wire::Step::type && step.number == 9));
+        CHECK(step.text.contains("connect again"));
+        CHECK(seen<wire::Frame>(*ended) == 0);
+        CHECK(seen<wire::SlotGone>(*ended) == 0);
+    }
+    await<wire::SlotGone>(*next);
+    CHECK_FALSE(held.expired());
+    old->close();
+    CHECK(eventually([&] { return held.expired(); }));
+
+    producer.server->end(wire::EndReason::stream, 0, "the stream ended");
+    await<wire::End>(*next);
+    too_late->send({wire::Step{10}});
+    await<wire::Refused>(*too_late);
+    CHECK(seen<wire::End>(*too_late) == 0);
+}
+
+TEST_CASE("who was told of the end is not waited for, and steps nothing") {
+    const wire::Mode mode = GENERATE(wire::Mode::credits, wire::Mode::steps);
+    Producer producer(mode);
+    const wire::Hello agent{.wants = wire::want_steps, .capabilities = 15, .credits = 1};
+    auto old = producer.connect(agent);
+    producer.deliver();
+    await<wire::Frame>(*old);
+    producer.server->end(wire::EndReason::exited, 0, "");
+    await<wire::End>(*old);
+    producer.server->begin_again();
+
+    auto next = producer.connect(agent);
+    CHECK((next->welcome().granted == wire::want_steps) == (mode == wire::Mode::steps));
+    CHECK(producer.server->wait_ready());
+    producer.deliver();
+    const auto frame = await<wire::Frame>(*next).message;
+    CHECK(frame.frame == 2);
+    next->send({wire::Release{frame.frame}, wire::Credits{1}, wire::Step{1}});
+    if (mode == wire::Mode::steps) {
+        CHECK(producer.server->wait_step());
+    } else {
+        CHECK(producer.server->wait_ready());
+    }
 }
 
 TEST_CASE("a wait ends when it is interrupted") {
