@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <format>
+#include <utility>
 
 #include "clock_scheduler.hpp"
 
@@ -395,12 +396,14 @@ void ClockController::dispatch() {
         const uint64_t token = events[static_cast<size_t>(i)].data.u64;
         if (token == kNotifyToken) {
             std::array<char, 64> bytes{};
-            while (::read(notify_read_.get(), bytes.data(), bytes.size()) > 0) {
+            while (::read(notify_read_.get(), bytes.data(), bytes.size()) ==
+                   static_cast<ssize_t>(bytes.size())) {
             }
         } else if (token == kRetryToken) {
             uint64_t expirations = 0;
             (void)!::read(retry_timer_.get(), &expirations, sizeof expirations);
             retry = true;
+            retry_armed_ = false;
         } else if (const auto found = watched_.find(static_cast<uint32_t>(token));
                    found != watched_.end()) {
             const Watched watched = std::move(found->second);
@@ -532,6 +535,9 @@ void ClockController::confirm() {
 }
 
 void ClockController::arm_retry(uint64_t delay_ns) {
+    if (!std::exchange(retry_armed_, delay_ns != 0) && delay_ns == 0) {
+        return;
+    }
     const itimerspec value{{0, 0}, {0, static_cast<long>(delay_ns)}};
     ::timerfd_settime(retry_timer_.get(), 0, &value, nullptr);
 }

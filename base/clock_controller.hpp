@@ -200,6 +200,7 @@ private:
     bool first_ended_ = false;
     uint64_t presents_before_ = 0;
     uint32_t retries_ = 0;
+    bool retry_armed_ = false;
     StepStatus end_status_ = StepStatus::exited;
     std::string end_message_;
 };

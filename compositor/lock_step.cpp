@@ -243,27 +243,48 @@ bool LockStep::quiet() {
     if (advancing_) {
         return true;
     }
+    bool quiet = false;
+    if (output_.has_display_server()) {
+        quiet = count_quiet_round();
+    } else {
+        // A message that was read just before this may have left work for the loop's end, such as
+        // a configure event for a new window.
+        wl_event_loop_dispatch_idle(wl_display_get_event_loop(display_));
+        quiet = !pending();
+    }
+    drained_ = quiet;
+    if (!quiet) {
+        request_recheck();
+    }
+    return quiet;
+}
+
+// An X server, its window manager and the idle work of both of us must be left to the loop, which
+// waits for their turns: twice round it.
+bool LockStep::count_quiet_round() {
     const uint64_t quiescence = controller_.quiescence();
     if (std::exchange(quiescence_, quiescence) != quiescence) {
         quiet_rounds_ = 0;  // somebody ran, and may have sent something that was read since
     }
-    bool pending = !looped_ || (busy_ && busy_());
-    wl_display_flush_clients(display_);
-    wl_client* client = nullptr;
-    wl_client_for_each(client, wl_display_get_client_list(display_)) {
-        pollfd polled{wl_client_get_fd(client), POLLIN, 0};
-        pending = pending || ::poll(&polled, 1, 0) != 0;
-    }
-    // Twice, once round the loop each: a message that was read just before this may have left work
-    // for the loop's end, such as a configure event for a new window.
-    quiet_rounds_ = pending ? 0 : quiet_rounds_ + 1;
+    quiet_rounds_ = pending() || !looped_ ? 0 : quiet_rounds_ + 1;
     if (quiet_rounds_ < kQuietRounds) {
-        request_recheck();
         return false;
     }
     quiet_rounds_ = 0;
-    drained_ = true;
     return true;
+}
+
+bool LockStep::pending() {
+    wl_display_flush_clients(display_);
+    if (busy_ && busy_()) {
+        return true;
+    }
+    polled_.clear();
+    wl_client* client = nullptr;
+    wl_client_for_each(client, wl_display_get_client_list(display_)) {
+        polled_.push_back({wl_client_get_fd(client), POLLIN, 0});
+    }
+    return ::poll(polled_.data(), polled_.size(), 0) != 0;
 }
 
 // By a descriptor and not as an idle task: those run before the loop looks at its sockets again.

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
+#include <poll.h>
+
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/clock_controller.hpp"
 #include "base/unique_fd.hpp"
@@ -119,6 +122,8 @@ private:
     void handle_prepared();
     void begin_next();
     bool quiet();
+    bool count_quiet_round();
+    bool pending();
     void request_recheck();
     void handle_step_done(const ClockController::StepResult& result);
     void show(Outcome outcome, uint64_t presents);
@@ -156,7 +161,8 @@ private:
     std::optional<ClockController::StepResult> ended_step_;  // the game's end is not explained yet
     bool advancing_ = false;
     bool looped_ = false;
-    bool drained_ = false;  // while everything that was sent has been read
+    bool drained_ = false;        // while everything that was sent has been read
+    std::vector<pollfd> polled_;  // kept for its memory
     int quiet_rounds_ = 0;
     uint64_t quiescence_ = 0;  // that they are about
     int64_t ahead_ns_ = 0;     // time that was advanced outside steps
