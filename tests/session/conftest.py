@@ -2,13 +2,16 @@
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from support import processes
+from support.pipewire import require
 from support.session import Report
+from support.steam import SteamHome
 
 WATCHDOG = 200  # seconds for one test; only a hang takes as long
 
@@ -63,6 +66,25 @@ def game(tmp_path):
         return command + [str(option) for option in options], report
 
     return make
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """A Steam library, and the stand-in for the client."""
+    home = SteamHome(tmp_path)
+    monkeypatch.setenv("HOME", str(home.home))
+    monkeypatch.setenv("PATH", f"{home.bin}:{os.environ['PATH']}")
+    for name in ("XDG_DATA_HOME", "STEPSCOPE_STEAM_ROOT", "LD_PRELOAD"):
+        monkeypatch.delenv(name, raising=False)
+    return home
+
+
+@pytest.fixture
+def with_pipewire():
+    done = subprocess.run(["stepscope", "--help"], capture_output=True, text=True, check=False)
+    if "--pipewire" not in done.stdout:
+        pytest.skip("stepscope was built without PipeWire")
+    require("pipewire")
 
 
 @pytest.fixture(params=["wayland", "x11"])

@@ -4,43 +4,26 @@
 from __future__ import annotations
 
 import bisect
-import json
 import os
-import shutil
 import signal
 import statistics
 import subprocess
-import threading
 import time
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
-from support import beeps
 from support.pipeline import SINK, Gst, Pipeline
 from support.pipewire import Daemon, require
+from support.pipewire_session import QUEUE, offered, source
 from support.processes import WATCHDOG, descriptors, memory_inodes, wait_until
 from support.session import Session
 
-QUEUE = "max-buffers=200"
-# Longer for the record: seconds of Doom and of a recording with sound, and how often a consumer
-# comes and goes.
+pytestmark = pytest.mark.usefixtures("with_pipewire")
+
+# More for the record: seconds of Doom, and how often a consumer comes and goes.
 DOOM_SECONDS = int(os.environ.get("STEPSCOPE_TEST_DOOM_SECONDS", "3"))
-SOUND_SECONDS = float(os.environ.get("STEPSCOPE_TEST_SOUND_SECONDS", "6"))
 CYCLES = int(os.environ.get("STEPSCOPE_TEST_CYCLES", "100"))
-
-
-@pytest.fixture(autouse=True)
-def with_pipewire():
-    done = subprocess.run(["stepscope", "--help"], capture_output=True, text=True, check=False)
-    if "--pipewire" not in done.stdout or not shutil.which("pipewire"):
-        pytest.skip("PipeWire is not installed")
-
-
-def source(session: Session, caps: str = "", sink: str = "sink") -> str:
-    return (f"pipewiresrc target-object=stepscope.{session.name} ! video/x-raw{caps} "
-            f"! {SINK.replace('name=sink', 'name=' + sink)} {QUEUE}")
 
 
 def consume(session: Session, caps: str, frames: int, seconds: float) -> int:
@@ -53,10 +36,6 @@ def consume(session: Session, caps: str, frames: int, seconds: float) -> int:
         except subprocess.TimeoutExpired:
             child.kill()
             return child.wait()
-
-
-def offered(session: Session, daemon: Daemon) -> dict:
-    return daemon.wait_for_node(f"stepscope.{session.name}")
 
 
 def test_every_picture_with_its_time(runtime, game):
@@ -252,58 +231,6 @@ def test_consumers_come_and_go(runtime, game):
         wait_until(lambda: len(descriptors(session.pid)) <= before + 1, "no more descriptors")
 
 
-def record(session: Session, path: Path, seconds: float) -> None:
-    """Picture and sound in one file."""
-    name = f"stepscope.{session.name}"
-    with Pipeline(f"""
-            pipewiresrc target-object={name} ! video/x-raw ! queue ! videoconvert ! jpegenc ! queue
-            ! matroskamux name=mux ! filesink name=sink location={path}
-            pipewiresrc target-object={name}.sound stream-properties=props,stream.capture.sink=true
-            ! audio/x-raw,rate=48000 ! queue ! audioconvert ! audio/x-raw,format=S16LE ! queue
-            ! mux.""") as pipeline:
-        time.sleep(seconds)
-        pipeline.pipeline.send_event(Gst.Event.new_eos())
-        assert pipeline.bus.timed_pop_filtered(60 * Gst.SECOND, Gst.MessageType.EOS)
-
-
-def test_sound_and_picture_are_together(runtime, game, tmp_path):
-    command, _ = game("wayland", "--rate", 60, "--beep")
-    with Daemon() as daemon, Session(*command, options=("--pipewire", "-r", "0")) as session:
-        sink = daemon.wait_for_node(f"stepscope.{session.name}.sound")
-        assert sink["media.class"] == "Audio/Sink"
-        offered(session, daemon)
-        wait_until(lambda: ("beep", sink["node.name"]) in daemon.links(), "the game's sound")
-        record(session, tmp_path / "beep.mkv", SOUND_SECONDS)
-    apart = beeps.offsets(tmp_path / "beep.mkv")
-    print("beeps after their flashes, in ms:", [round(offset * 1000, 1) for offset in apart])
-    assert len(apart) >= 3
-    # pipewiresrc dates a stream by the arrival of its first buffer, so that how far the two are apart
-    # depends on how busy the machine was then. It must not change afterwards.
-    assert max(abs(offset - statistics.median(apart)) for offset in apart) < 0.1, apart
-
-
-def test_games_of_pulseaudio_play_to_the_session(runtime):
-    require("chocolate-doom")
-    with Daemon(pulse=True) as daemon:
-        command = ("chocolate-doom", "-iwad", "/usr/share/games/doom/freedoom1.wad", "-window")
-        with Session(*command, environment={"SDL_AUDIODRIVER": "pulseaudio"}) as session:
-            sink = f"stepscope.{session.name}.sound"
-            daemon.wait_for_node(sink)
-            wait_until(lambda: [link for link in daemon.links() if link[1] == sink],
-                       "a link from Doom")
-
-
-def test_no_sound(runtime, game):
-    command, report = game("wayland")
-    with Daemon() as daemon, Session(*command, options=("--pipewire", "--audio", "off")) as session:
-        offered(session, daemon)
-        assert f"stepscope.{session.name}.sound" not in daemon.nodes()
-        inner = Path(session.control).parent / "runtime"
-        assert not (inner / "pulse").exists() and not (inner / "pipewire-0").exists()
-        environment = Path(f"/proc/{report.pid}/environ").read_text()
-        assert "PIPEWIRE_" not in environment and "PULSE_" not in environment
-
-
 def test_linked_by_hand(runtime, game):
     """Without a session manager."""
     command, _ = game("wayland", "--rate", 35)
@@ -322,296 +249,6 @@ def test_linked_by_hand(runtime, game):
                 assert watcher.wait(WATCHDOG) == 0
             finally:
                 watcher.kill()
-
-
-def test_a_node_on_request(runtime, game):
-    """By the control protocol, in a session that was started without --pipewire."""
-    command, _ = game("wayland", "--rate", 35)
-    with Daemon() as daemon, Session(*command) as session, session.client() as client:
-        assert f"stepscope.{session.name}" not in daemon.nodes()
-        client.offer_pipewire()
-
-        def serials():
-            client.roundtrip()
-            return client.pipewire and client.pipewire[1] and client.pipewire[3]
-
-        wait_until(serials, "serials of the nodes")
-        video, video_serial, sound, sound_serial = client.pipewire
-        nodes = daemon.nodes()
-        assert int(nodes[video]["object.serial"]) == video_serial
-        assert int(nodes[sound]["object.serial"]) == sound_serial
-        with Pipeline(f"pipewiresrc target-object={video_serial} ! video/x-raw ! {SINK}") as pipeline:
-            pipeline.numbered()
-        daemon.stop(kill=True)
-        wait_until(lambda: not serials(), "news that the nodes are gone")
-
-
-class Follower:
-    """Notes what a pipeline gets, in a thread, and gives it back at once."""
-
-    def __init__(self, pipeline: Pipeline):
-        self.pipeline = pipeline
-        self.formats = 0
-        self.frames: list[tuple[int, int, int]] = []  # number of the game's picture, PTS, sequence
-        pipeline.sink.get_static_pad("sink").add_probe(
-            Gst.PadProbeType.EVENT_DOWNSTREAM, self.count_formats)
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self.follow)
-
-    def count_formats(self, _, info):
-        self.formats += info.get_event().type == Gst.EventType.CAPS
-        return Gst.PadProbeReturn.OK
-
-    def follow(self):
-        while not self.over.is_set():
-            frame = self.pipeline.pull()
-            self.frames.append((frame.number, frame.pts, frame.buffer.offset))
-            del frame
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.thread.join()
-
-    def wait_for_more(self, count: int) -> None:
-        end = len(self.frames) + count
-        wait_until(lambda: len(self.frames) >= end or not self.thread.is_alive(), "more frames")
-        assert self.thread.is_alive()
-
-
-def source_of(node: str) -> str:
-    return f"pipewiresrc target-object={node} ! video/x-raw ! {SINK} {QUEUE}"
-
-
-def properties_of(daemon: Daemon, node: str) -> dict:
-    return daemon.nodes()[node]
-
-
-def test_others_with_other_wishes(runtime, game):
-    """Consumers of another size and rate come and go, and the first one does not notice."""
-    command, _ = game("wayland", "--rate", 20)
-    with Daemon() as daemon, \
-            Session(*command, options=("--pipewire", "--pipewire-node", "320x180@10")) as session, \
-            session.client() as client:
-        offered(session, daemon)
-        half = f"stepscope.{session.name}.320x180@10"
-        daemon.wait_for_node(half)
-        asked = client.create_pipewire_node(160, 120, 5, 1)
-        wait_until(lambda: client.roundtrip() or asked.serial, "the node that was asked for")
-        assert asked.name == f"stepscope.{session.name}.160x120@5"
-        with Pipeline(source(session)) as first:
-            first.numbered()
-            for _ in range(20):  # memory is new at first, and the stream negotiated anew with it
-                first.pull()
-            with Follower(first) as follower:
-                follower.wait_for_more(10)
-                formats = follower.formats
-                for _ in range(2):
-                    others = []
-                    for node, size, rate in ((half, (320, 180), 10), (asked.name, (160, 120), 5)):
-                        other = Pipeline(source_of(node))
-                        other.play()
-                        others.append(other)
-                        times = []
-                        for _ in range(8):
-                            frame = other.pull()
-                            assert frame.size == size
-                            times.append(frame.pts)
-                            del frame
-                        # Times are those of the commits, a little before their turn.
-                        assert times[-1] - times[0] > 6 * Gst.SECOND / rate, times
-                    for other in others:
-                        other.stop()
-                        follower.wait_for_more(5)
-        steps = [(number - last, pts - before, sequence - order) for (last, before, order),
-                 (number, pts, sequence) in pairwise(follower.frames)]
-        print(f"{len(follower.frames)} frames of the first")
-        assert follower.formats == formats
-        assert all(number > 0 and pts > 0 for number, pts, _ in steps), steps
-        assert all(sequence == 1 for _, _, sequence in steps), steps
-        wait_until(lambda: int(properties_of(daemon, half)["stepscope.composed"]) >= 16, "counts")
-        assert int(properties_of(daemon, half)["stepscope.passed-through"]) == 0
-        assert int(properties_of(daemon, f"stepscope.{session.name}")["stepscope.passed-through"])
-        # One goes after its time, the other is there for the session.
-        asked.destroy()
-        wait_until(lambda: asked.name not in daemon.nodes(), "the end of the node")
-        assert half in daemon.nodes()
-
-
-class Probe:
-    """Our own consumer: what a node says about its pictures, as it comes."""
-
-    def __init__(self, node: str):
-        require("stepscope-pipewire-probe")
-        self.process = subprocess.Popen(["stepscope-pipewire-probe", node],
-                                        stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
-
-    def next(self) -> dict:
-        line = self.process.stdout.readline()
-        assert line, "the consumer ended"
-        return json.loads(line)
-
-    def until(self, condition, what: str) -> dict:
-        for _ in range(500):
-            picture = self.next()
-            if condition(picture):
-                return picture
-        raise AssertionError(f"no picture {what}; the last: {picture}")
-
-
-def test_metadata(runtime, game):
-    """Crop and damage of pictures, by a consumer of ours."""
-    command, _ = game("wayland", "--rate", 20, "--paint", "stripe")
-    with Daemon(manager=False) as daemon, \
-            Session(*command, options=("--pipewire", "--pipewire-node", "320x180")) as session:
-        offered(session, daemon)
-        daemon.wait_for_node(f"stepscope.{session.name}.320x180")
-        with Probe(f"stepscope.{session.name}") as probe:
-            pictures = [probe.next() for _ in range(60)]
-            for picture in pictures:
-                assert picture["crop"] == [0, 0, 640, 360]
-                assert picture["bytes"] == 640 * 360 * 4
-                assert picture["damage"] and not picture["corrupted"]
-                for x, y, width, height in picture["damage"]:
-                    assert 0 <= x < x + width <= 640 and 0 <= y < y + height <= 360
-            steps = [after["pts"] - before["pts"] for before, after in pairwise(pictures)]
-            assert all(step > 0 for step in steps)
-            orders = [after["sequence"] - before["sequence"] for before, after in pairwise(pictures)]
-            assert all(order > 0 for order in orders)
-            # What the game says: this one draws its number alone.
-            small = probe.until(lambda picture: picture["damage"] != [[0, 0, 640, 360]],
-                                "that changed in part")
-            assert sum(width * height for _, _, width, height in small["damage"]) < 640 * 360 / 2
-        with Probe(f"stepscope.{session.name}.320x180") as probe:
-            for _ in range(10):
-                picture = probe.next()
-                # What changed has no exact place in a scaled picture.
-                assert picture["crop"] == [0, 0, 320, 180]
-                assert picture["damage"] == [[0, 0, 320, 180]]
-
-
-def test_the_cursor_comes_along(runtime, game):
-    """Beside the picture, with what it looks like; not where somebody has it drawn in."""
-    command, report = game("wayland", "--rate", 20, "--cursor", "arrow")
-    with Daemon(manager=False) as daemon, \
-            Session(*command, options=("--pipewire", "--pipewire-node", "320x180")) as session:
-        offered(session, daemon)
-        daemon.wait_for_node(f"stepscope.{session.name}.320x180")
-        direct = Pipeline(f"wlscreencopysrc name=source session={session.name} "
-                          "! fakesink sync=false")
-        with Probe(f"stepscope.{session.name}") as probe, direct:
-            direct.move(400, 200)
-            report.wait_for("pointer_focus", focused=True)
-            direct.move(401, 202)
-            shown = probe.until(lambda picture: picture["cursor"]["position"] == [401, 202]
-                                and picture["cursor"].get("size") == [16, 16], "with the cursor")
-            cursor = shown["cursor"]
-            assert cursor["id"] and cursor["hotspot"] == [0, 0]
-            assert cursor["first"] >> 24 == 255 and cursor["last"] >> 24 == 0  # its lower half
-            direct.source.set_property("cursor", "embedded")
-            probe.until(lambda picture: picture["cursor"]["id"] == 0, "with the cursor drawn in")
-            direct.source.set_property("cursor", "hidden")
-            again = probe.until(lambda picture: picture["cursor"]["id"] != 0, "with it beside")
-            assert again["cursor"]["position"] == [401, 202]
-            assert again["cursor"]["first"] == cursor["first"]
-        with direct, Probe(f"stepscope.{session.name}.320x180") as probe:
-            half = probe.until(lambda picture: picture["cursor"]["id"] != 0, "with a small cursor")
-            assert half["cursor"]["position"] == [200, 101]
-            assert half["cursor"]["size"] == [8, 8]
-
-
-def test_pictures_on_request(runtime, game):
-    """One for each request, and the newest; none without one."""
-    require("stepscope-pipewire-probe")
-    command, _ = game("wayland", "--rate", 20)
-    with Daemon(manager=False) as daemon, Session(*command, options=("--pipewire",)) as session:
-        offered(session, daemon)
-        with subprocess.Popen(["stepscope-pipewire-probe", f"stepscope.{session.name}", "request"],
-                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as probe:
-            try:
-                pictures = []
-                for turn in range(9):
-                    probe.stdin.write("\n")
-                    probe.stdin.flush()
-                    picture = json.loads(probe.stdout.readline())
-                    age = time.monotonic_ns() - picture["pts"]
-                    if turn > 2:  # memory is new at first, and the stream negotiated anew with it
-                        pictures.append(picture)
-                        assert age < 900_000_000, age  # or it waited for the request
-                    time.sleep(1)  # for twenty of the game's pictures
-                for before, after in pairwise(pictures):
-                    assert after["pts"] - before["pts"] > 500_000_000
-                    assert after["sequence"] > before["sequence"]
-            finally:
-                probe.kill()
-        # Others get pictures as ever.
-        with Probe(f"stepscope.{session.name}") as ordinary:
-            for _ in range(10):
-                ordinary.next()
-
-
-def test_the_command_for_a_node(runtime, game):
-    command, _ = game("wayland", "--rate", 20)
-    ask = Path(__file__).resolve().parents[2] / "agent" / "stepscope-pipewire"
-
-    def run(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run([ask, *arguments], capture_output=True, text=True, check=False)
-
-    with Session(*command) as session:
-        for arguments, text in (((session.name, "320"), "no size"),
-                                ((session.name, "8x8"), "sides"),
-                                ((session.name, "320x180@2000"), "no frame rate"),
-                                (("nobody", "320x180"), "no session 'nobody'"),
-                                ((session.name, "320x180"), "daemon")):
-            done = run(*arguments)
-            assert done.returncode == 2 and text in done.stderr, (arguments, done)
-            assert len(done.stderr.splitlines()) == 1
-        with Daemon() as daemon:
-            done = run(session.name, "160x120@5")
-            assert done.returncode == 0, done
-            assert done.stdout == f"stepscope.{session.name}.160x120@5\n"
-            with Pipeline(source_of(done.stdout.strip())) as pipeline:
-                assert pipeline.pull().size == (160, 120)
-            wait_until(lambda: done.stdout.strip() not in daemon.nodes(), "the end of the node")
-
-
-@pytest.mark.parametrize("wish", [(8, 180, 10, 1), (320, 20000, 10, 1), (320, 180, 10, 0),
-                                  (320, 180, 2000, 1)])
-def test_impossible_nodes(runtime, game, wish):
-    command, _ = game("wayland")
-    with Daemon(), Session(*command, options=("--pipewire",)) as session:
-        with session.client() as client, pytest.raises(Exception, match="sides|Hz"):
-            client.create_pipewire_node(*wish)
-            client.roundtrip()
-        with session.client() as client:
-            client.roundtrip()
-
-
-def test_too_many_nodes(runtime, game):
-    command, _ = game("wayland")
-    with Daemon() as daemon, Session(*command, options=("--pipewire",)) as session:
-        with session.client() as client:
-            nodes = [client.create_pipewire_node(160, 100 + i) for i in range(16)]
-            again = client.create_pipewire_node(160, 100)
-            client.roundtrip()
-            assert again.name == nodes[0].name
-            wait_until(lambda: len([name for name in daemon.nodes() if ".160x1" in name]) == 16,
-                       "16 nodes")
-            with pytest.raises(Exception, match="at most 16"):
-                client.create_pipewire_node(160, 200)
-                client.roundtrip()
-        wait_until(lambda: not [name for name in daemon.nodes() if ".160x1" in name], "no nodes")
 
 
 @pytest.mark.parametrize("end", ["stops", "holds"])

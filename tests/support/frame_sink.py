@@ -13,11 +13,24 @@ import subprocess
 import time
 from pathlib import Path
 
+from stepscope import FrameSocket
 from stepscope import frame_wire as wire
 from support.processes import WATCHDOG, wait_until
 
 PATTERN = "videotestsrc is-live=true pattern=ball ! video/x-raw,format=BGRx,width=320,height=200,framerate=200/1"
 FAST = "videotestsrc pattern=ball ! video/x-raw,format=BGRx,width=320,height=200,framerate=60/1"
+
+RATE = 60
+STEPPED = f"wlscreencopysrc mode=lockstep ! video/x-raw,framerate={RATE}/1"
+
+
+def frames_of(consumer: FrameSocket, count: int) -> list[int]:
+    """Numbers of the next frames, which are released."""
+    numbers = []
+    for _ in range(count):
+        with consumer.next() as frame:
+            numbers.append(frame.number)
+    return numbers
 
 
 class Sink:
