@@ -7,7 +7,6 @@ import select
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -15,6 +14,7 @@ from stepscope import FrameSocket, SessionLost
 from stepscope import frame_wire as wire
 from support.frame_sink import FAST, PATTERN, Raw, Sink, frames_of
 from support.pipeline import Pipeline, errors_of, launch
+from support.processes import wait_until
 from support.session import Session
 
 pytestmark = pytest.mark.usefixtures("runtime")
@@ -123,7 +123,8 @@ def test_unknown_messages_are_skipped():
 
 
 def test_a_thousand_connections_leave_nothing():
-    with Sink() as sink, FrameSocket(sink.path) as good:
+    # On a busy machine many come before the sink has seen the first of them go.
+    with Sink(options="max-consumers=256") as sink, FrameSocket(sink.path) as good:
         frames_of(good, 5)
         before = sink.descriptors()
         for number in range(1000):
@@ -133,10 +134,9 @@ def test_a_thousand_connections_leave_nothing():
             if number % 100 == 0:
                 frames_of(good, 1)
         frames_of(good, 20)
-        deadline = time.monotonic() + 10
-        while sink.descriptors() > before + 4 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert sink.descriptors() <= before + 4
+        wait_until(lambda: sink.descriptors()[0] <= before[0], f"as few as before: {before}")
+        # While many hold pictures there are more of them, which stay for the next ones.
+        assert sink.descriptors()[1] <= before[1] + 100
         frames_of(good, 5)
 
 

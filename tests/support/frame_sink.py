@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stepscope import FrameSocket
 from stepscope import frame_wire as wire
-from support.processes import WATCHDOG, wait_until
+from support.processes import WATCHDOG, descriptors, wait_until
 
 PATTERN = "videotestsrc is-live=true pattern=ball ! video/x-raw,format=BGRx,width=320,height=200,framerate=200/1"
 FAST = "videotestsrc pattern=ball ! video/x-raw,format=BGRx,width=320,height=200,framerate=60/1"
@@ -80,8 +80,11 @@ class Sink:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", status)[1])
 
-    def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+    def descriptors(self) -> tuple[int, int]:
+        """How many it has: all but those of memory, and those."""
+        targets = descriptors(self.process.pid).values()
+        memory = sum(target.startswith("/memfd:") for target in targets)
+        return len(targets) - memory, memory
 
 
 class Raw:
