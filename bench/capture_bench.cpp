@@ -11,7 +11,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
-#include <fstream>
+#include <format>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -21,6 +21,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/processes.hpp"
 #include "tests/game/frame_code.hpp"
 
 namespace {
@@ -142,27 +143,15 @@ double own_cpu_seconds() {
 
 /** The same of another process; empty if it has gone. */
 std::optional<double> cpu_seconds(int pid) {
-    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-    std::string line;
-    if (!std::getline(file, line)) {
+    const std::string text = stepscope::read_proc_file(std::format("/proc/{}/stat", pid), 4096);
+    const stepscope::ProcessStat stat(text);
+    if (stat.state() == '\0') {
         return std::nullopt;
     }
-    // The name, in parentheses, may hold anything; utime and stime are fields 14 and 15.
-    const size_t end_of_name = line.rfind(')');
-    if (end_of_name == std::string::npos) {
-        return std::nullopt;
-    }
-    std::istringstream fields(line.substr(end_of_name + 1));
-    std::string skipped;
-    for (int field = 3; field < 14; ++field) {
-        fields >> skipped;
-    }
-    double user = 0;
-    double system = 0;
-    if (!(fields >> user >> system)) {
-        return std::nullopt;
-    }
-    return (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
+    constexpr int kUserTime = 14;
+    constexpr int kSystemTime = 15;
+    return static_cast<double>(stat.field(kUserTime) + stat.field(kSystemTime)) /
+           static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
 /** The element's `stats` as JSON, or null where it has none. */

@@ -10,15 +10,15 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <format>
 #include <fstream>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+
+#include "base/processes.hpp"
 
 namespace stepscope {
 namespace {
@@ -31,51 +31,6 @@ using Json = nlohmann::json;
 constexpr auto kPoliteGrace = std::chrono::seconds(5);
 constexpr auto kOrphanGrace = std::chrono::milliseconds(300);
 constexpr size_t kMaxMessage = 1 << 20;
-
-/** Parent of each process that runs, from /proc. */
-std::map<pid_t, pid_t> read_parents() {
-    std::map<pid_t, pid_t> parents;
-    std::error_code error;
-    for (const auto& entry : fs::directory_iterator("/proc", error)) {
-        const std::string name = entry.path().filename();
-        pid_t pid = 0;
-        if (std::from_chars(name.data(), name.data() + name.size(), pid).ec != std::errc()) {
-            continue;
-        }
-        std::ifstream stat(entry.path() / "stat");
-        std::string line;
-        std::getline(stat, line);
-        // The name in parentheses may contain anything, parentheses too.
-        const size_t after_name = line.rfind(')');
-        if (after_name == std::string::npos || after_name + 4 >= line.size()) {
-            continue;
-        }
-        const char state = line[after_name + 2];
-        pid_t parent = 0;
-        std::from_chars(line.data() + after_name + 4, line.data() + line.size(), parent);
-        if (state != 'Z' && state != 'X') {
-            parents[pid] = parent;
-        }
-    }
-    return parents;
-}
-
-std::vector<pid_t> descendants(pid_t ancestor) {
-    const auto parents = read_parents();
-    std::vector<pid_t> found;
-    for (const auto& [pid, unused] : parents) {
-        pid_t walk = pid;
-        for (int depth = 0; depth < 256 && walk > 1; ++depth) {
-            auto parent = parents.find(walk);
-            walk = parent != parents.end() ? parent->second : 0;
-            if (walk == ancestor) {
-                found.push_back(pid);
-                break;
-            }
-        }
-    }
-    return found;
-}
 
 /** Exact, unlike a look into /proc: as the subreaper, we are the parent of each orphan. */
 bool has_children() {
@@ -117,8 +72,8 @@ void ReaperProcess::send(const Json& message) {
 }
 
 void ReaperProcess::signal_all(int signal) const {
-    for (pid_t pid : descendants(::getpid())) {
-        ::kill(pid, signal);
+    for (const ProcessInfo& process : descendants(::getpid())) {
+        ::kill(process.pid, signal);
     }
 }
 

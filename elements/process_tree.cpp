@@ -1,45 +1,17 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "process_tree.hpp"
 
-#include <algorithm>
-#include <charconv>
-#include <filesystem>
-#include <map>
+#include <format>
 #include <set>
+#include <utility>
 
-#include "steam/bounded_file.hpp"
 #include "steam/client.hpp"
 
 namespace stepscope {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr size_t kMaxArguments = 64 << 10;
 constexpr size_t kMaxEnvironment = 1 << 20;
-
-/** Parent from a stat line; 0 for one that has ended. */
-pid_t parent_of(const std::string& stat) {
-    // The name in parentheses may contain anything, parentheses too.
-    const size_t after_name = stat.rfind(')');
-    if (after_name == std::string::npos || after_name + 4 >= stat.size()) {
-        return 0;
-    }
-    const char state = stat[after_name + 2];
-    if (state == 'Z' || state == 'X') {
-        return 0;
-    }
-    pid_t parent = 0;
-    std::from_chars(stat.data() + after_name + 4, stat.data() + stat.size(), parent);
-    return parent;
-}
-
-std::string name_in(const std::string& stat) {
-    const size_t open = stat.find('(');
-    const size_t close = stat.rfind(')');
-    return open < close && close != std::string::npos ? stat.substr(open + 1, close - open - 1)
-                                                      : std::string();
-}
 
 std::string variable(const std::string& environment, const std::string& name) {
     const std::string wanted = std::string(1, '\0') + name + "=";
@@ -55,37 +27,11 @@ std::string variable(const std::string& environment, const std::string& name) {
 }  // namespace
 
 std::vector<GameProcessInfo> processes_below(pid_t ancestor, const std::string& proc) {
-    std::multimap<pid_t, GameProcessInfo> children;
-    std::error_code error;
-    for (fs::directory_iterator entry(proc, error), end; !error && entry != end;
-         entry.increment(error)) {
-        const std::string name = entry->path().filename();
-        pid_t pid = 0;
-        if (std::from_chars(name.data(), name.data() + name.size(), pid).ec != std::errc()) {
-            continue;
-        }
-        const std::string stat = steam::read_proc_file(proc + "/" + name + "/stat", 4096);
-        if (const pid_t parent = parent_of(stat); parent > 0) {
-            children.emplace(parent, GameProcessInfo{pid, parent, name_in(stat), {}});
-        }
-    }
     std::vector<GameProcessInfo> found;
-    std::set<pid_t> known{ancestor};
-    const auto add_children = [&](pid_t of) {
-        for (auto [child, last] = children.equal_range(of); child != last; ++child) {
-            // A snapshot of what changes may have a process twice.
-            if (known.insert(child->second.pid).second) {
-                found.push_back(child->second);
-            }
-        }
-    };
-    add_children(ancestor);
-    for (size_t i = 0; i < found.size(); ++i) {
-        add_children(found[i].pid);
-    }
-    for (GameProcessInfo& process : found) {
-        process.arguments = steam::read_proc_file(
-            proc + "/" + std::to_string(process.pid) + "/cmdline", kMaxArguments);
+    for (ProcessInfo& process : descendants(ancestor, proc)) {
+        std::string arguments =
+            read_proc_file(std::format("{}/{}/cmdline", proc, process.pid), kMaxArguments);
+        found.push_back({std::move(process), std::move(arguments)});
     }
     return found;
 }
@@ -123,7 +69,7 @@ TitleProcesses find_title_processes(const std::vector<GameProcessInfo>& processe
 
 ProcessDisplay display_of(pid_t pid, const std::string& proc) {
     const std::string environment =
-        steam::read_proc_file(proc + "/" + std::to_string(pid) + "/environ", kMaxEnvironment);
+        read_proc_file(std::format("{}/{}/environ", proc, pid), kMaxEnvironment);
     ProcessDisplay result{variable(environment, "DISPLAY"),
                           variable(environment, "STEPSCOPE_GAME_SESSION")};
     if (result.display.empty()) {

@@ -7,17 +7,16 @@
 #include <string>
 #include <vector>
 
+#include "base/processes.hpp"
+
 namespace stepscope {
 
-/** A process of a session's game, as of one look at /proc. */
-struct GameProcessInfo {
-    pid_t pid = 0;
-    pid_t parent = 0;
-    std::string name;       // comm
+/** A process of a session's game. */
+struct GameProcessInfo : ProcessInfo {
     std::string arguments;  // separated by zero bytes
 };
 
-/** The descendants of `ancestor` that run, parents before their children. */
+/** The descendants of `ancestor`, with what they were started with. */
 std::vector<GameProcessInfo> processes_below(pid_t ancestor, const std::string& proc = "/proc");
 
 /** What there is to know of one title's start by a Steam client. */

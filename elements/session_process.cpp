@@ -16,8 +16,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "base/processes.hpp"
 #include "pidfd.hpp"
-#include "process_tree.hpp"
 
 namespace stepscope {
 namespace {
@@ -363,7 +363,7 @@ void SessionProcess::handle_output(const std::string& line) {
 
 /** Children of the compositor; the game's processes are the reaper's. */
 void SessionProcess::remember_helpers() {
-    for (const GameProcessInfo& process : processes_below(pid_)) {
+    for (const ProcessInfo& process : descendants(pid_)) {
         const bool known = std::ranges::contains(helpers_, process.pid,
                                                  [](const auto& helper) { return helper.first; });
         if (process.parent == pid_ && !known) {

@@ -103,12 +103,4 @@ Result<std::string> read_file_tail(const std::string& path, size_t bytes) {
     return content;
 }
 
-std::string read_proc_file(const std::string& path, size_t max_bytes) {
-    UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-    std::string content(fd ? max_bytes : 0, '\0');
-    ssize_t got = fd ? read_up_to(fd.get(), content.data(), content.size()) : 0;
-    content.resize(static_cast<size_t>(std::max<ssize_t>(got, 0)));
-    return content;
-}
-
 }  // namespace stepscope::steam

@@ -17,10 +17,4 @@ Result<std::string> read_bounded_file(const std::string& path, size_t max_bytes)
 /** The last `bytes` of a regular file, or all of a shorter one. */
 Result<std::string> read_file_tail(const std::string& path, size_t bytes);
 
-/**
- * All that a /proc file says, up to `max_bytes` (their size is never known beforehand); empty if it
- * is gone or not ours to read.
- */
-std::string read_proc_file(const std::string& path, size_t max_bytes);
-
 }  // namespace stepscope::steam

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/processes.hpp"
 #include "base/unique_fd.hpp"
 #include "bounded_file.hpp"
 #include "vdf.hpp"
