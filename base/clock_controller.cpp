@@ -2,10 +2,8 @@
 #include "clock_controller.hpp"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
@@ -15,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <format>
+#include <mutex>
 #include <utility>
 
 #include "clock_scheduler.hpp"
@@ -27,38 +26,6 @@ namespace {
 
 constexpr uint64_t kNotifyToken = UINT64_MAX;
 constexpr uint64_t kRetryToken = UINT64_MAX - 1;
-
-/** Longer than anybody holds the lock by far, unless it died with it. */
-constexpr uint64_t kLockPatienceNs = 20'000'000;
-constexpr uint32_t kLockRounds = 50;
-
-UniqueFd open_task(pid_t pid, pid_t tid, const char* name) {
-    const std::string path = std::format("/proc/{}/task/{}/{}", pid, tid, name);
-    return UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-}
-
-/** The letter after the name, which is in parentheses and may hold anything; 0 if it is gone. */
-char task_state(int file) {
-    std::array<char, 128> text{};
-    const ssize_t size = ::pread(file, text.data(), text.size() - 1, 0);
-    const char* at = size > 0 ? std::strrchr(text.data(), ')') : nullptr;
-    return at && at[1] != 0 ? at[2] : '\0';
-}
-
-/**
- * The letter S alone is not enough: a thread that has announced its sleep, but was preempted or
- * still looks whether it has to, shows it too. To print the system call that a thread is in, the
- * kernel makes sure that the thread is off its processor; else it prints "running". Without the
- * right to read that, the letter has to do.
- */
-bool is_off_cpu(int file) {
-    std::array<char, 8> text{};
-    return ::pread(file, text.data(), text.size(), 0) <= 0 || text[0] != 'r';
-}
-
-bool is_gone(char state) {
-    return state == 0 || state == 'Z' || state == 'X' || state == 'x';
-}
 
 UniqueFd open_pidfd(pid_t pid) {
     return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
@@ -82,41 +49,22 @@ const char* to_string(ClockController::StepStatus status) {
     return "unknown";
 }
 
-void ClockController::Unmap::operator()(ClockPage* page) const {
-    ::munmap(page, sizeof(ClockPage));
-}
-
 ClockController::~ClockController() = default;
 
 Result<ClockController> ClockController::create(const Options& options) {
     ClockController controller;
-    controller.page_fd_ =
-        UniqueFd(::memfd_create("stepscope-clock", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    if (!controller.page_fd_ || ::ftruncate(controller.page_fd_.get(), sizeof(ClockPage)) != 0) {
-        return fail_errno("can't create the clock page");
+    auto memory = ClockMemory::create();
+    if (!memory) {
+        return std::unexpected(memory.error());
     }
-    // The game can't shrink it under us.
-    if (::fcntl(controller.page_fd_.get(), F_ADD_SEALS,
-                F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-        return fail_errno("can't seal the clock page's size");
-    }
-    void* memory = ::mmap(nullptr, sizeof(ClockPage), PROT_READ | PROT_WRITE, MAP_SHARED,
-                          controller.page_fd_.get(), 0);
-    if (memory == MAP_FAILED) {
-        return fail_errno("can't map the clock page");
-    }
-    // A new memfd is zero: every state is "free", "closed", "none".
-    controller.page_.reset(static_cast<ClockPage*>(memory));
+    controller.page_ = std::move(*memory);
     ClockPage& page = *controller.page_;
-    page.version = kVersion;
-    page.size = sizeof(ClockPage);
     page.monotonic_base_ns = options.monotonic_base_ns;
     page.realtime_base_ns = options.realtime_base_ns;
     page.spin_reads = options.spin_reads;
     page.spin_advance_ns = options.spin_advance_ns;
     page.seeded = options.seed.has_value();
     page.seed = options.seed.value_or(0);
-    page.magic = kMagic;
 
     int ends[2] = {-1, -1};
     if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
@@ -147,34 +95,11 @@ std::vector<std::string> ClockController::environment(const std::string& library
     const std::string others = preload && *preload ? std::string(":") + preload : std::string();
     return {
         "LD_PRELOAD=" + library_path + others,
-        std::format("{}={}", kEnvPageFd, page_fd_.get()),
+        std::format("{}={}", kEnvPageFd, page_.fd()),
         std::format("{}={}", kEnvNotifyFd, notify_write_.get()),
-        std::format("{}=/proc/{}/fd/{}", kEnvPagePath, ::getpid(), page_fd_.get()),
+        std::format("{}=/proc/{}/fd/{}", kEnvPagePath, ::getpid(), page_.fd()),
         std::format("{}=/proc/{}/fd/{}", kEnvNotifyPath, ::getpid(), notify_write_.get()),
     };
-}
-
-bool ClockController::lock() {
-    thread_local const auto tid = static_cast<uint32_t>(::gettid());
-    uint32_t seen = 0;
-    bool broken = false;
-    uint32_t rounds = 0;
-    while (!lock_page(*page_, tid, kLockPatienceNs, &seen)) {
-        const auto owner = static_cast<pid_t>(seen & ~kLockContended);
-        if (is_gone(task_state(open_task(owner, owner, "stat").get())) || ++rounds > kLockRounds) {
-            // Killed while it held the lock, or stopped, or hostile. Nobody else breaks it.
-            broken = page_->lock.compare_exchange_strong(seen, 0) || broken;
-            futex_wake(page_->lock);
-        }
-    }
-    if (broken) {
-        recount_locked(*page_);
-    }
-    return broken;
-}
-
-void ClockController::unlock() {
-    unlock_page(*page_);
 }
 
 /** With the lock held for what it reads; wakes are sent at once. */
@@ -198,9 +123,9 @@ void ClockController::perform(const Action& action) {
 }
 
 Result<void> ClockController::expect_process() {
-    lock();
+    page_.lock();
     const uint32_t index = expect_process_locked(*page_, 0, 0, page_->seed);
-    unlock();
+    page_.unlock();
     if (index == kNone) {
         return fail(Fault::busy, std::format("the clock has room for {} processes of the game, "
                                              "and they are all taken",
@@ -215,7 +140,7 @@ Result<void> ClockController::expect_process() {
 void ClockController::process_started(pid_t pid) {
     first_pid_ = pid;
     bool known = false;
-    lock();
+    page_.lock();
     for (ProcessSlot& process : page_->processes) {
         known = known || (process.state != ProcessState::free && process.pid == pid);
         if (process.state == ProcessState::expected && process.pid == 0 &&
@@ -225,7 +150,7 @@ void ClockController::process_started(pid_t pid) {
             break;
         }
     }
-    unlock();
+    page_.unlock();
     // It may have come and gone already.
     first_ended_ = !known;
     watch_processes();
@@ -245,7 +170,7 @@ Result<uint64_t> ClockController::begin(uint64_t delta_ns, bool frees_held) {
     }
     open_ = true;
     retries_ = 0;
-    lock();
+    page_.lock();
     presents_before_ = page_->presents;
     if (frees_held) {
         open_step_locked(*page_, delta_ns);
@@ -255,7 +180,7 @@ Result<uint64_t> ClockController::begin(uint64_t delta_ns, bool frees_held) {
     const uint64_t seq = page_->step_seq;
     const Action action = settle_locked(*page_);
     perform(action);
-    unlock();
+    page_.unlock();
     if (had_process_ && process_count() == 0) {
         // Nobody is left to tell us: dispatch() has to look.
         set_event(*page_, kEventProcesses);
@@ -270,21 +195,21 @@ void ClockController::cancel_step() {
     if (!open_) {
         return;
     }
-    lock();
+    page_.lock();
     page_->limit_ns = page_->now_ns.load();
     page_->step.store(StepState::closed);
-    unlock();
+    page_.unlock();
     finish(StepStatus::cancelled, "the step was cancelled");
 }
 
 void ClockController::begin_settling() {
     settling_ = true;
     retries_ = 0;
-    lock();
+    page_.lock();
     page_->step.store(StepState::settling);
     page_->asked = 0;
     const Action action = settle_locked(*page_);
-    unlock();
+    page_.unlock();
     if (action.notify) {
         (void)!::write(notify_write_.get(), "!", 1);
     }
@@ -294,10 +219,10 @@ void ClockController::cancel_settling() {
     if (!std::exchange(settling_, false)) {
         return;
     }
-    lock();
+    page_.lock();
     page_->step.store(StepState::closed);
     page_->events.fetch_and(~kEventConfirm);
-    unlock();
+    page_.unlock();
     arm_retry(0);
 }
 
@@ -306,12 +231,12 @@ void ClockController::finish(StepStatus status, std::string message) {
         return;
     }
     open_ = false;
-    lock();
+    page_.lock();
     page_->step.store(StepState::closed);
     page_->events.fetch_and(~(kEventStepDone | kEventConfirm));
     StepResult result{page_->step_seq, status, page_->now_ns.load(),
                       page_->presents - presents_before_, std::move(message)};
-    unlock();
+    page_.unlock();
     arm_retry(0);
     if (callbacks_.on_step_done) {
         callbacks_.on_step_done(result);
@@ -320,9 +245,9 @@ void ClockController::finish(StepStatus status, std::string message) {
 
 void ClockController::watch_processes() {
     for (uint32_t i = 0; i < kMaxProcesses; ++i) {
-        lock();
+        page_.lock();
         const ProcessSlot process = page_->processes[i];
-        unlock();
+        page_.unlock();
         const auto found = watched_.find(i);
         if (process.state == ProcessState::free || process.pid <= 0) {
             if (found != watched_.end()) {
@@ -365,8 +290,8 @@ void ClockController::process_gone(uint32_t index, int pidfd, pid_t pid) {
         }
     }
     watched_.erase(index);
-    std::erase_if(tasks_, [&](const auto& task) { return task.second.pid == pid; });
-    lock();
+    sleepers_.forget(pid);
+    page_.lock();
     Action action;
     if (page_->processes[index].state != ProcessState::free && page_->processes[index].pid == pid) {
         free_process_locked(*page_, index);
@@ -376,7 +301,7 @@ void ClockController::process_gone(uint32_t index, int pidfd, pid_t pid) {
         action = settle_locked(*page_);
         perform(action);
     }
-    unlock();
+    page_.unlock();
     if (action.notify) {
         (void)!::write(notify_write_.get(), "!", 1);
     }
@@ -419,11 +344,11 @@ void ClockController::dispatch() {
         return;
     }
     if ((what & kEventStepDone) && open_) {
-        lock();
+        page_.lock();
         // One that was cancelled may have left its event behind.
         const bool done = page_->step.load() == StepState::closed;
         const bool presented = page_->presents != presents_before_;
-        unlock();
+        page_.unlock();
         if (done) {
             finish(presented ? StepStatus::presented : StepStatus::no_commit, {});
             return;
@@ -441,46 +366,8 @@ void ClockController::recheck() {
     }
 }
 
-ClockController::Asleep ClockController::check_threads() {
-    for (uint32_t i = 0; i < slots_in_use(*page_); ++i) {
-        const ThreadSlot& slot = page_->threads[i];
-        const ThreadState state = slot.state.load();
-        if (state != ThreadState::external && !(page_->verify && state == ThreadState::waiting)) {
-            continue;
-        }
-        if (slot.process >= kMaxProcesses || slot.tid <= 0) {
-            return Asleep::no;
-        }
-        const pid_t pid = page_->processes[slot.process].pid;
-        TaskFile& task = tasks_[i];
-        if (task.pid != pid || task.tid != slot.tid || task.generation != slot.generation) {
-            task = {open_task(pid, slot.tid, "stat"), open_task(pid, slot.tid, "syscall"), pid,
-                    slot.tid, slot.generation};
-        }
-        // The one that costs less comes first.
-        if (!is_off_cpu(task.syscall.get())) {
-            return Asleep::no;
-        }
-        const char letter = task_state(task.stat.get());
-        if (letter != 'S' && !is_gone(letter)) {
-            return Asleep::no;
-        }
-    }
-    return Asleep::yes;
-}
-
-/**
- * The kernel wakes a thread within the call that makes its descriptor ready, its futex change or
- * its child end: a thread that sleeps now has not been woken by anything yet. The one that asked
- * may still be on its way to sleep: that takes a few microseconds.
- */
 bool ClockController::wait_until_asleep() {
-    constexpr uint32_t kYields = 20;
-    bool asleep = check_threads() == Asleep::yes;
-    for (uint32_t i = 0; !asleep && i < kYields; ++i) {
-        ::sched_yield();
-        asleep = check_threads() == Asleep::yes;
-    }
+    const bool asleep = sleepers_.soon_asleep(*page_);
     if (!asleep) {
         // It runs, or waits for a processor. Look again, less and less often up to 1 ms.
         arm_retry(std::min<uint64_t>(1'000'000, 20'000u << std::min(retries_++, 6u)));
@@ -489,10 +376,10 @@ bool ClockController::wait_until_asleep() {
 }
 
 void ClockController::confirm() {
-    lock();
+    page_.lock();
     const bool quiet = page_->runnable == 0 && page_->step.load() != StepState::closed;
     const uint64_t quiescence = page_->wakeups;
-    unlock();
+    page_.unlock();
     if (!quiet) {
         return;  // whoever became running asks again when it waits
     }
@@ -508,10 +395,10 @@ void ClockController::confirm() {
         return;
     }
     retries_ = 0;
-    lock();
+    page_.lock();
     if (settling_) {
         const bool settled = page_->runnable == 0 && page_->wakeups == quiescence;
-        unlock();
+        page_.unlock();
         if (settled) {
             cancel_settling();
             callbacks_.on_settled();
@@ -528,7 +415,7 @@ void ClockController::confirm() {
     }
     const bool done = page_->step.load() == StepState::closed;
     const bool presented = page_->presents != presents_before_;
-    unlock();
+    page_.unlock();
     if (done && open_) {
         finish(presented ? StepStatus::presented : StepStatus::no_commit, {});
     }
@@ -548,24 +435,20 @@ bool ClockController::running() const {
 }
 
 bool ClockController::asleep() {
-    lock();
+    page_.lock();
     const bool idle = page_->runnable == 0;
     const uint64_t quiescence = page_->wakeups;
-    unlock();
-    if (!idle || check_threads() == Asleep::no) {
+    page_.unlock();
+    if (!idle || !sleepers_.all_asleep(*page_)) {
         return false;
     }
-    lock();
-    const bool still = page_->runnable == 0 && page_->wakeups == quiescence;
-    unlock();
-    return still;
+    const std::lock_guard locked(page_);
+    return page_->runnable == 0 && page_->wakeups == quiescence;
 }
 
 uint64_t ClockController::quiescence() {
-    lock();
-    const uint64_t wakeups = page_->wakeups;
-    unlock();
-    return wakeups;
+    const std::lock_guard locked(page_);
+    return page_->wakeups;
 }
 
 uint64_t ClockController::now_ns() const {

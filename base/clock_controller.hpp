@@ -6,12 +6,13 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "clock_memory.hpp"
 #include "clock_page.hpp"
+#include "clock_sleepers.hpp"
 #include "error.hpp"
 #include "unique_fd.hpp"
 
@@ -95,7 +96,7 @@ public:
     std::vector<std::string> environment(const std::string& library_path) const;
     /** Descriptors that the game must inherit under the same numbers. Borrowed. They are
      * close-on-exec here: clear that between fork and exec. */
-    std::vector<int> inherited_fds() const { return {page_fd_.get(), notify_write_.get()}; }
+    std::vector<int> inherited_fds() const { return {page_.fd(), notify_write_.get()}; }
 
     /**
      * To be called before the game is started: its first process counts as running from here on,
@@ -152,46 +153,30 @@ public:
     clock::ClockPage& page() { return *page_; }
 
 private:
-    struct Unmap {
-        void operator()(clock::ClockPage* page) const;
-    };
     struct Watched {
         UniqueFd pidfd;
         uint32_t generation = 0;
         pid_t pid = 0;
     };
-    /** A thread's entry in /proc, kept open: looking again is one system call. */
-    struct TaskFile {
-        UniqueFd stat;
-        UniqueFd syscall;
-        pid_t pid = 0;
-        pid_t tid = 0;
-        uint32_t generation = 0;
-    };
-    enum class Asleep { yes, no };
 
     ClockController() = default;
-    bool lock();
-    void unlock();
     Result<uint64_t> begin(uint64_t delta_ns, bool frees_held);
     void perform(const clock::Action& action);
     void watch_processes();
     void process_gone(uint32_t index, int pidfd, pid_t pid);
     void confirm();
-    Asleep check_threads();
     bool wait_until_asleep();
     void arm_retry(uint64_t delay_ns);
     void finish(StepStatus status, std::string message);
 
-    std::unique_ptr<clock::ClockPage, Unmap> page_;
-    UniqueFd page_fd_;
+    ClockMemory page_;
+    ClockSleepers sleepers_;
     UniqueFd notify_read_;
     UniqueFd notify_write_;
     UniqueFd retry_timer_;
     UniqueFd epoll_;
     Callbacks callbacks_;
     std::map<uint32_t, Watched> watched_;  // by index into the page's processes
-    std::map<uint32_t, TaskFile> tasks_;   // by slot
     bool open_ = false;
     bool settling_ = false;
     bool careful_ = false;
