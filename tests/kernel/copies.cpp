@@ -1,18 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // wlscreencopysrc display=: the fences of DMA-BUFs that another compositor copies into.
-#include <drm_fourcc.h>
-#include <gst/allocators/gstdmabuf.h>
-#include <gst/stepscope/stepscope.h>
-
 #include <chrono>
 #include <format>
 #include <thread>
 
-#include "base/udmabuf.hpp"
-#include "requirement.hpp"
-#include "tests/support/drm_devices.hpp"
-#include "tests/support/fake_display.hpp"
-#include "tests/support/source_pipeline.hpp"
+#include "copying_display.hpp"
 
 using namespace stepscope;
 using namespace stepscope::test;
@@ -21,73 +13,19 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/** A compositor that takes DMA-BUFs, or none, and a pipeline that insists on them. */
-struct Fixture {
-    Vgem vgem = require_device(Vgem::open());
-    Udmabuf udmabuf = require_device(Udmabuf::open());
-    Environment environment;
-    FakeDisplay fake;
-    SourcePipeline pipeline;
+/** With a pipeline that insists on DMA-BUFs, whether the compositor takes them or not. */
+struct Fixture : CopyingDisplay {
+    SourcePipeline pipeline{std::format("display={} max-buffers=1", fake.name()),
+                            "! video/x-raw(memory:DMABuf)"};
 
-    explicit Fixture(bool takes_dmabuf)
-        : fake({.ext = 1, .wlr = 0, .dmabuf = takes_dmabuf}),
-          pipeline(std::format("display={} max-buffers=1", fake.name()),
-                   "! video/x-raw(memory:DMABuf)") {
-        if (takes_dmabuf) {
-            fake.dmabuf_formats = {{DRM_FORMAT_XRGB8888, DRM_FORMAT_MOD_LINEAR}};
-        }
-        pipeline.play();
-    }
-
-    void wait_until_wanted() {
-        REQUIRE(fake.wait_until([&] { return fake.copy_wanted(); }));
-    }
-    /** The memory that the compositor is to copy into. */
-    DmaBuf wanted() {
-        UniqueFd fd;
-        fake.run([&] { fd = UniqueFd::duplicate(fake.wanted_dmabuf()); });
-        return must(DmaBuf::adopt(std::move(fd)));
-    }
-    GstPtr<GstBuffer> copy(int pixel) {
-        REQUIRE(fake.wait_until([&] { return fake.copy({.pixel = pixel}); }));
-        GstPtr<GstBuffer> buffer = pipeline.pull();
-        REQUIRE(buffer);
-        return buffer;
-    }
-};
-
-GstStepscopeFence* fence_of(GstBuffer* buffer) {
-    const GstStepscopeFenceMeta* meta = gst_buffer_get_stepscope_fence_meta(buffer);
-    REQUIRE(meta != nullptr);
-    return meta->fence;
-}
-
-DmaBuf dmabuf_of(GstBuffer* buffer) {
-    GstMemory* memory = gst_buffer_peek_memory(buffer, 0);
-    REQUIRE(gst_is_dmabuf_memory(memory));
-    return must(DmaBuf::adopt(UniqueFd::duplicate(gst_dmabuf_memory_get_fd(memory))));
-}
-
-/** Work of a GPU that the test ends. */
-struct Work {
-    DmaBuf scratch;
-    Vgem::Fence fence;
-
-    explicit Work(Fixture& f)
-        : scratch(must(f.udmabuf.allocate(4096))),
-          fence(must(f.vgem.attach(scratch, BufferAccess::write))) {}
-    void leave_with(GstBuffer* buffer) const {
-        SyncFile file = must(scratch.export_sync_file(BufferAccess::read));
-        REQUIRE(gst_stepscope_fence_add_release_fd(fence_of(buffer), std::move(file).take().take(),
-                                                   nullptr));
-    }
+    explicit Fixture(bool takes_dmabuf) : CopyingDisplay(takes_dmabuf) { pipeline.play(); }
+    GstPtr<GstBuffer> copy(int pixel) { return CopyingDisplay::copy(pipeline, pixel); }
 };
 
 }  // namespace
 
 TEST_CASE("a copy that is still being made when it is said to be ready") {
     Fixture f(true);
-    f.wait_until_wanted();
     Vgem::Fence drawing = must(f.vgem.attach(f.wanted(), BufferAccess::write));
     GstPtr<GstBuffer> buffer = f.copy(5);
     CHECK_FALSE(gst_stepscope_fence_is_ready(fence_of(buffer.get())));
@@ -107,12 +45,11 @@ TEST_CASE("a copy that is finished has nothing to wait for") {
 
 TEST_CASE("a compositor finds in the DMA-BUF who still reads it") {
     Fixture f(true);
-    Work reading(f);
+    PendingWork reading(f);
     {
         GstPtr<GstBuffer> buffer = f.copy(7);
         reading.leave_with(buffer.get());
     }
-    f.wait_until_wanted();
     DmaBuf next = f.wanted();
     CHECK_FALSE(must(must(next.export_sync_file(BufferAccess::write)).wait(0ns)));
     CHECK(must(must(next.export_sync_file(BufferAccess::read)).wait(0ns)));
@@ -137,7 +74,7 @@ TEST_CASE("shared memory is handed out as DMA-BUF") {
 
 TEST_CASE("a compositor that looks for no fences does not get what is still read") {
     Fixture f(false);
-    Work reading(f);
+    PendingWork reading(f);
     SECTION("by who says so in the fence meta") {
         reading.leave_with(f.copy(9).get());
     }
