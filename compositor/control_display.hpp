@@ -53,8 +53,12 @@ public:
 
     /** Starts to listen. Only processes of this user are accepted. */
     Result<void> listen(const std::string& path);
-    /** Lets clients step the session. Borrowed. */
-    void offer_stepping(LockStep& lock_step) { stepper_.emplace(lock_step); }
+    /** Lets clients step the session, one at a time; `left` is called when it goes. Borrowed. */
+    void offer_stepping(LockStep& lock_step, std::function<void()> left) {
+        stepper_.emplace(lock_step, std::move(left));
+    }
+    /** Whether a client has the session's time in hand. */
+    bool stepped() const { return stepper_ && stepper_->taken(); }
     /** Lets clients have the game's sound. Borrowed. */
     void offer_sound(SteppedSound& sound) { sound_ = &sound; }
     /** Lets clients hold the session's gamepads. Borrowed. */

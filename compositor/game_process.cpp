@@ -82,8 +82,8 @@ void GameProcess::remove_after_crash(const std::vector<std::string>& paths,
     send({{"remove", paths}, {"lock", lock}});
 }
 
-void GameProcess::terminate() {
-    send({{"terminate", true}});
+void GameProcess::terminate(std::chrono::milliseconds grace) {
+    send({{"terminate", grace.count()}});
 }
 
 int GameProcess::handle_message(int /*fd*/, uint32_t /*mask*/, void* data) {

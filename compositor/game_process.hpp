@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -47,8 +48,8 @@ public:
     /** Files to remove if this process dies without a word, if the file `lock` has its number then.
      */
     void remove_after_crash(const std::vector<std::string>& paths, const std::string& lock);
-    /** Asks the game to end; it is made to after some seconds. */
-    void terminate();
+    /** Asks the game to end; it is made to after this time. Again: after the shorter one. */
+    void terminate(std::chrono::milliseconds grace);
 
 private:
     static int handle_message(int fd, uint32_t mask, void* data);

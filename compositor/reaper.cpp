@@ -27,7 +27,8 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 using Json = nlohmann::json;
 
-/** How long the game may take to end by itself, when asked, and when the compositor died. */
+/** How long the game may take to end by itself, when a signal asks it, and when the compositor
+ * died. */
 constexpr auto kPoliteGrace = std::chrono::seconds(5);
 constexpr auto kOrphanGrace = std::chrono::milliseconds(300);
 constexpr size_t kMaxMessage = 1 << 20;
@@ -142,7 +143,8 @@ void ReaperProcess::handle_message(const Json& message) {
         remove_if_lock_ = message.at("lock");
     } else if (message.contains("terminate")) {
         signal_all(SIGTERM);
-        kill_at_ = kill_at_.value_or(Clock::now() + kPoliteGrace);
+        const auto at = Clock::now() + std::chrono::milliseconds(message.at("terminate"));
+        kill_at_ = std::min(kill_at_.value_or(at), at);
     }
 }
 

@@ -20,7 +20,7 @@
  *                                 "inherit": [descriptors]}}
  *                      {"remove": [paths], "lock": path}   to be removed if the compositor dies
  *                                            without a word, and the lock has its number still
- *                      {"terminate": true}   ask the game to end, then make it
+ *                      {"terminate": ms}     ask the game to end, then make it, after so long
  *   from the reaper    {"started": pid}, {"not_started": errno}
  *                      {"ended": {"exited": status}} or {"ended": {"signaled": number}},
  *                      with "left": whether other processes of the game go on

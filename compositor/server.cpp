@@ -4,6 +4,7 @@
 #include <poll.h>
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <format>
 
@@ -17,6 +18,10 @@ namespace {
 
 /** A launcher may close its window before the game that it started opens one. */
 constexpr int kHandoverGraceMs = 5000;
+/** How long the game may take to end by itself when it is asked to, and when its time stands still.
+ */
+constexpr auto kPoliteGrace = std::chrono::seconds(5);
+constexpr auto kStandingGrace = std::chrono::milliseconds(300);
 
 /** The game starts without its sink where the sound server takes longer. */
 constexpr int kSoundReadyMs = 500;
@@ -375,7 +380,11 @@ void Server::create_globals() {
         clock_.follow(&lock_step_->controller());
         lock_step_->set_busy_probe([this] { return connection_pending(); });
         lock_step_->set_before_step([this] { consider_end(); });
-        control_->offer_stepping(*lock_step_);
+        control_->offer_stepping(*lock_step_, [this] {
+            if (ending_ && game_) {
+                terminate_game();
+            }
+        });
         // The X server's timers must not move on by themselves: it lives in the game's time too.
         for (const std::string& line : lock_step_->controller().environment(clock_preload())) {
             const size_t equals = line.find('=');
@@ -522,8 +531,13 @@ void Server::request_end() {
     if (!game_started_ || (game_end_ && !waits_for_rest)) {
         stop();
     } else {
-        game_->terminate();
+        terminate_game();
     }
+}
+
+void Server::terminate_game() {
+    // A game that waits for time which nobody moves on can't end by itself.
+    game_->terminate(lock_step_ && !control_->stepped() ? kStandingGrace : kPoliteGrace);
 }
 
 void Server::stop() {

@@ -62,6 +62,7 @@ private:
     void handle_game_ended(const GameEnd& end, bool left);
     void consider_end();
     void request_end();
+    void terminate_game();
     void stop();
 
     const Options& options_;

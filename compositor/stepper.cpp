@@ -52,6 +52,7 @@ void Stepper::create(wl_client* client, uint32_t version, uint32_t id) {
             self->resource_ = nullptr;
             // The step goes on to its end, so that the next client finds time standing still.
             self->lock_step_.forget_answer();
+            self->left_();
         }
     });
     send_gate();

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
+#include <functional>
+#include <utility>
+
 #include "lock_step.hpp"
 #include "stepscope-control-v1-server-protocol.h"
 
@@ -9,7 +12,9 @@ namespace stepscope {
 /** The protocol's side of lock-step: one client's stepscope_stepper_v1. */
 class Stepper {
 public:
-    explicit Stepper(LockStep& lock_step) : lock_step_(lock_step) {}
+    /** `left` is called when the client that had it has gone. */
+    Stepper(LockStep& lock_step, std::function<void()> left)
+        : lock_step_(lock_step), left_(std::move(left)) {}
     Stepper(const Stepper&) = delete;
     Stepper& operator=(const Stepper&) = delete;
     ~Stepper();
@@ -26,6 +31,7 @@ private:
     static const struct stepscope_stepper_v1_interface kRequests;
 
     LockStep& lock_step_;
+    std::function<void()> left_;
     wl_resource* resource_ = nullptr;
     LockStep::Gate gate_ = LockStep::Gate::none;  // as the client knows it
     uint32_t apis_ = 0;

@@ -5,12 +5,14 @@ import hashlib
 import os
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
 import gi
 import pytest
 
+from stepscope import Control, Status
 from support.pipeline import SINK, SOURCE, Gst, Pipeline, PipelineError
 from support.session import Session
 
@@ -186,3 +188,37 @@ def test_a_new_consumer_after_one_that_left_a_step_open():
         one.stop()
         with stepped("timeout=500") as pipeline:
             assert "was not done" in pipeline.error()
+
+
+ENDS_IN_ITS_OWN_TIME = """
+import signal, sys, time
+def end(*_):
+    time.sleep(0.5)
+    sys.exit(3)
+signal.signal(signal.SIGTERM, end)
+print("ready", flush=True)
+while True:
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("stepped_on", [True, False], ids=["stepped", "left-alone"])
+def test_a_session_ends_though_its_game_has_no_time_to(stepped_on):
+    with (Session(sys.executable, "-c", ENDS_IN_ITS_OWN_TIME,
+                  options=("--lockstep", "--no-xwayland")) as session,
+          Control(session.control) as control):
+        while "ready" not in session.output():
+            control.step(10**8)
+        if not stepped_on:
+            control.close()
+        begun = time.monotonic()
+        session.process.send_signal(signal.SIGTERM)
+        if stepped_on:
+            # Who has the session's time in hand may let the game end in order.
+            while control.step(10**8).status == Status.NO_COMMIT:
+                pass
+            assert session.wait() == 3
+        else:
+            # It would wait for ever, and so should nobody wait for it.
+            assert session.wait() == 128 + signal.SIGKILL
+            assert time.monotonic() - begun < 4
