@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,10 @@ def runtime(monkeypatch):
         for name in ("STEPSCOPE_SESSION", "DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
             monkeypatch.delenv(name, raising=False)
         yield directory
-        left = processes.of_environment(str(directory))
+        # After a compositor that was killed its reaper removes the session, and only then ends.
+        deadline = time.monotonic() + 5
+        while (left := processes.of_environment(str(directory))) and time.monotonic() < deadline:
+            time.sleep(0.01)
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         assert not left, "processes are left after the test"
