@@ -81,6 +81,19 @@ class Reason(enum.IntEnum):
     OTHER = 8
 
 
+def copy_channels(pixels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """A contiguous copy, or into `out`. One channel at a time: numpy takes several times as long for
+    pixels of three bytes that lie four apart."""
+    if out is None:
+        out = np.empty(pixels.shape, pixels.dtype)
+    if pixels.ndim < 3:
+        out[...] = pixels
+    else:
+        for channel in range(pixels.shape[2]):
+            out[..., channel] = pixels[..., channel]
+    return out
+
+
 @dataclass
 class Picture:
     """One frame. `bgrx` has shape (height, width, 4), is read-only and shows the frame until it
@@ -97,6 +110,10 @@ class Picture:
     def rgb(self) -> np.ndarray:
         """A view of shape (height, width, 3)."""
         return self.bgrx[..., 2::-1] if CHANNELS_BGR[self.fourcc][0] == 0 else self.bgrx[..., :3]
+
+    def rgb_copy(self) -> np.ndarray:
+        """The same, contiguous, and to be kept."""
+        return copy_channels(self.rgb())
 
 
 @dataclass
@@ -139,9 +156,9 @@ class SessionFacts:
 class Control(Connection):
     """Steps a session and takes its pictures.
 
-    A picture is valid until the next step begins, which gives its memory back to the game; what is
-    to be kept longer is to be copied. Where a step shows nothing new, the picture before it still
-    stands, in the same memory.
+    A picture is valid until the next step begins, which gives its memory back to the game; one that
+    was pinned, until the first step after the next pin(). What is to be kept longer is to be copied.
+    Where a step shows nothing new, the picture before it still stands, in the same memory.
     """
 
     def __init__(self, path: str | os.PathLike, timeout: float | None = 60):
@@ -154,6 +171,8 @@ class Control(Connection):
         self._format = (0, 0, "")
         self._slot_memory: dict[int, int] = {}
         self._held: list[int] = []
+        self._pinned: int | None = None
+        self._came = False  # a picture, in this step
         self._answer: StepResult | None = None
         self._reached = (0, 0)  # step and time of the answer before
         self._sequence = 0
@@ -203,13 +222,20 @@ class Control(Connection):
         self.send(self._control, CONTROL_GET_GAMEPAD, uints(gamepad, number))
         return gamepad
 
+    def pin(self) -> None:
+        """The newest picture stays as it is until the first step after the next pin()."""
+        self._pinned = self.picture.serial if self.picture else None
+
     def begin_step(self, length_ns: int, timeout_ms: int = 0) -> None:
-        """Sends a step, after all input that was sent before. Gives back the picture before it."""
-        for serial in self._held:
+        """Sends a step, after all input that was sent before. Gives back the picture before it,
+        unless that is pinned."""
+        done = [serial for serial in self._held if serial != self._pinned]
+        self._held = [serial for serial in self._held if serial == self._pinned]
+        self._came = False
+        for serial in done:
             self.send(self._capture, CAPTURE_RELEASE, uints(serial))
-        if self._held:
-            self.send(self._capture, CAPTURE_GRANT, uints(len(self._held)))
-            self._held.clear()
+        if done:
+            self.send(self._capture, CAPTURE_GRANT, uints(len(done)))
         if self._answer is not None:
             self._reached = self._answer.step, self._answer.now_ns
         self._answer = None
@@ -301,7 +327,7 @@ class Control(Connection):
             arguments.uint64(),
             arguments.uint64(),
             arguments.string(),
-            fresh=status == Status.PRESENTED and bool(self._held),
+            fresh=status == Status.PRESENTED and self._came,
             picture=self.picture,
         )
 
@@ -355,6 +381,7 @@ class Control(Connection):
         path, reason = arguments.uint(), arguments.uint()
         slot = self._slots[slot_number]
         self._held.append(serial)
+        self._came = True
         self.picture = Picture(
             serial, slot_number, slot.pixels, slot.fourcc, path == 1, Reason(reason), slot.inode
         )

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+import inspect
+import numbers
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -14,6 +16,7 @@ from stepscope import gamepads
 from stepscope import keys as key_names
 from stepscope.control import Picture, Reason, Status, StepResult
 from stepscope.errors import SessionLost, StepscopeError
+from stepscope.observation import Observer
 from stepscope.session import Session, parse_rate
 from stepscope.socket_session import SocketSession
 
@@ -33,6 +36,32 @@ def run_task(task: Task) -> Any:
             next(task)
         except StopIteration as end:
             return end.value
+
+
+def names_of(what: str, names: Iterable[str]) -> list[str]:
+    """A list, which one string would be too."""
+    if isinstance(names, str):
+        raise StepscopeError(
+            f"{what} is the string {names!r}; expected a list, such as {names.split()}"
+        )
+    return list(names)
+
+
+def check_whole(what: str, number: Any, lowest: int = 1) -> int:
+    if not isinstance(number, numbers.Integral) or number < lowest:
+        raise StepscopeError(f"{what} is {number!r}; expected a whole number, at least {lowest}")
+    return int(number)
+
+
+def check_macro(macro: Sequence[tuple[int, str | Sequence[str]]]) -> list[tuple[int, tuple[str, ...]]]:
+    """Pairs of a number of frames and what is down."""
+    try:
+        return [(check_whole("frames", count, 0), chord(held)) for count, held in macro]
+    except (TypeError, ValueError) as error:
+        raise StepscopeError(
+            f"reset_keys is {macro!r}; expected pairs of frames and names, such as "
+            '[(60, ()), (2, "Return")]'
+        ) from error
 
 
 def chord(entry: str | Sequence[str]) -> tuple[str, ...]:
@@ -57,9 +86,10 @@ class Env(gymnasium.Env):
     With pointer="relative" (-1 to 1 for +-pointer_limit pixels) or "absolute" (0 to 1 over the
     picture) it is one, too, with a "pointer".
 
-    An observation is a view of the game's own memory, without a copy. It is valid until the next
-    step or reset; copy_observations=True gives arrays that stay. Gray and torch observations are
-    made, and stay as well.
+    An observation is a view of the game's own memory, without a copy. It stays as it is during
+    the next step, and until the one after that begins: what led to an action and what followed are
+    there together. copy_observations=True gives arrays that stay, and whoever keeps one without is
+    warned. Gray, resized and torch observations are made, and stay as well.
 
     transport="socket" puts a GStreamer pipeline between the game and this process, which the frames
     and the steps go through.
@@ -69,6 +99,8 @@ class Env(gymnasium.Env):
 
     reset() starts the game anew, with an empty home directory unless `home` names one, waits for
     its first picture, then plays `reset_keys`: pairs of a number of frames and what is down.
+    With restart=False a reset without a seed leaves a game that runs as it is, and only plays
+    `reset_keys`, which lead to the next episode.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 60}
@@ -88,11 +120,13 @@ class Env(gymnasium.Env):
         pointer_limit: float = 64,
         observation: str = "rgb",
         downsample: int = 1,
+        resize: tuple[int, int] | None = None,
         obs_type: str = "numpy",
         copy_observations: bool = False,
         reward: Callable[[Any, dict], float] | None = None,
         terminated: Callable[[Any, dict], bool] | None = None,
         reset_keys: Sequence[tuple[int, str | Sequence[str]]] = (),
+        restart: bool = True,
         seed: int | None = None,
         timeout: float = 20,
         render_mode: str | None = None,
@@ -100,53 +134,62 @@ class Env(gymnasium.Env):
         **session_options: Any,
     ):
         self._session: Session | None = None
-        self._command = list(command)
-        self._size = width, height
+        self._command = names_of("command", command)
+        self._size = check_whole("width", width), check_whole("height", height)
         self._rate = parse_rate(fps)
         self._expect("observation", observation, OBSERVATIONS)
         self._expect("obs_type", obs_type, OBS_TYPES)
         self._expect("pointer", pointer, POINTERS)
         self._expect("transport", transport, tuple(TRANSPORTS))
         self._expect("render_mode", render_mode, (None, *self.metadata["render_modes"]))
-        if frames_per_step < 1 or downsample < 1:
-            raise StepscopeError("frames_per_step and downsample must be at least 1")
+        if not self._command:
+            raise StepscopeError("command is empty; expected the game and its arguments")
         if keys is not None and actions is not None:
             raise StepscopeError("give keys or actions, not both")
-        self._frames_per_step = frames_per_step
-        self._observation = observation
-        self._downsample = downsample
-        self._obs_type = obs_type
-        self._copy = copy_observations
+        self._frames_per_step = check_whole("frames_per_step", frames_per_step)
         self._reward = reward
         self._terminated = terminated
-        self._reset_keys = [(int(count), chord(names)) for count, names in reset_keys]
+        self._reset_keys = check_macro(reset_keys)
+        self._restart = restart
         self._first_seed = seed
         self._timeout = timeout
         self._session_type = TRANSPORTS[transport]
         self._session_options = session_options
+        # A mistyped name is told now and not at reset().
+        inspect.signature(self._session_type).bind(self._command, **session_options)
         self.render_mode = render_mode
         self.metadata = self.metadata | {"render_fps": float(self._rate / frames_per_step)}
 
+        for what, names in (("keys", keys), ("actions", actions)):
+            if names is not None and not names_of(what, names):
+                raise StepscopeError(f"{what} is empty; expected names, or leave it out")
         self._keys = None if keys is None else [chord(name)[0] for name in keys]
         self._actions = [chord(entry) for entry in ([()] if actions is None else actions)]
-        self._axes = list(axes)
+        self._axes = names_of("axes", axes)
         self._triggers = [gamepads.parse_axis(name)[1].endswith("trigger") for name in axes]
         self._pointer = pointer
         self._pointer_limit = pointer_limit
         self.action_space = self._make_action_space()
-        rows = len(range(0, height, downsample))
-        columns = len(range(0, width, downsample))
-        shape = (rows, columns, 3) if observation == "rgb" else (rows, columns)
-        self.observation_space = spaces.Box(0, 255, shape, np.uint8)
+        self._observer = Observer(
+            self._size,
+            gray=observation == "gray",
+            downsample=check_whole("downsample", downsample),
+            resize=resize,
+            torch=obs_type == "torch",
+            copy=copy_observations,
+        )
+        self.observation_space = self._observer.space
 
         self._picture: Picture | None = None
         self._last: StepResult | None = None
         self._over = True
+        self._game_ended = True
 
     @staticmethod
     def _expect(name: str, value: Any, choices: Sequence[Any]) -> None:
         if value not in choices:
-            raise StepscopeError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}")
+            known = ", ".join(map(repr, choices))
+            raise StepscopeError(f"{name} is {value!r}; expected one of {known}")
 
     @property
     def session(self) -> Session:
@@ -154,6 +197,13 @@ class Env(gymnasium.Env):
         if self._session is None:
             raise gymnasium.error.ResetNeeded("there is no session yet; call reset() first")
         return self._session
+
+    @property
+    def action_meanings(self) -> list[str]:
+        """Of each number of a Discrete action, or each place of a MultiBinary one, what is down."""
+        if self._keys is not None:
+            return list(self._keys)
+        return ["+".join(held) or "nothing" for held in self._actions]
 
     @property
     def picture(self) -> Picture | None:
@@ -171,14 +221,14 @@ class Env(gymnasium.Env):
             return None
         if self._picture is None:
             raise gymnasium.error.ResetNeeded("there is no picture yet; call reset() first")
-        return self._picture.rgb().copy()
+        return self._picture.rgb_copy()
 
     def close(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             session.close()
         self._picture = None
-        self._over = True
+        self._over = self._game_ended = True
 
     def step_task(self, action: Any) -> Task:
         """A step in parts: stops after each request, until the control connection has something
@@ -187,7 +237,10 @@ class Env(gymnasium.Env):
             raise gymnasium.error.ResetNeeded("the episode is over; call reset() first")
         result = None
         fresh = False
+        self._observer.begin_step()
         try:
+            # The observation that led to the action stays beside the one that follows from it.
+            self.session.control.pin()
             self._apply(action)
             for _ in range(self._frames_per_step):
                 self.session.begin_step()
@@ -205,7 +258,7 @@ class Env(gymnasium.Env):
         self._picture = result.picture or self._picture
         observation = self._observe()
         info = self._info()
-        truncated = result.status >= Status.EXITED
+        truncated = self._game_ended = result.status >= Status.EXITED
         terminated = False
         if truncated:
             word = "stalled" if result.status == Status.TIMEOUT else result.status.text
@@ -220,12 +273,35 @@ class Env(gymnasium.Env):
         """reset() in parts; see step_task()."""
         options = dict(options or {})
         macro = options.pop("reset_keys", None)
+        restart = options.pop("restart", self._restart)
         if options:
-            raise StepscopeError(f"reset() knows no option {', '.join(options)}; only reset_keys")
+            raise StepscopeError(
+                f"reset() knows no option {', '.join(options)}; only reset_keys and restart"
+            )
         if seed is None:
             seed, self._first_seed = self._first_seed, None
         super().reset(seed=seed)
-        game_seed = int(self.np_random.integers(2**63)) if seed is None else int(seed)
+        self._over = True
+        self._observer.begin_episode()
+        if self._session is not None:
+            self._session.control.pin()
+        try:
+            # What a seed leads to does not depend on what was played before.
+            if restart or self._game_ended or seed is not None:
+                self._start(int(self.np_random.integers(2**63)) if seed is None else int(seed))
+                yield from self._wait_for_picture()
+            for count, names in self._reset_keys if macro is None else check_macro(macro):
+                self.session.inputs.hold(names)
+                for _ in range(count):
+                    yield from self._plain_step()
+            self.session.inputs.hold(())
+        except BaseException:
+            self.close()
+            raise
+        self._over = self._game_ended = False
+        return self._observe(), self._info()
+
+    def _start(self, seed: int) -> None:
         self.close()
         width, height = self._size
         self._session = self._session_type(
@@ -233,22 +309,10 @@ class Env(gymnasium.Env):
             width=width,
             height=height,
             fps=self._rate,
-            seed=game_seed,
+            seed=seed,
             timeout=self._timeout,
             **self._session_options,
         )
-        try:
-            yield from self._wait_for_picture()
-            for count, names in self._reset_keys if macro is None else macro:
-                self._session.inputs.hold(chord(names))
-                for _ in range(count):
-                    yield from self._plain_step()
-            self._session.inputs.hold(())
-        except BaseException:
-            self.close()
-            raise
-        self._over = False
-        return self._observe(), self._info()
 
     def _wait_for_picture(self) -> Task:
         for _ in range(MAX_START_STEPS):
@@ -290,13 +354,17 @@ class Env(gymnasium.Env):
         return space if len(parts) == 1 else spaces.Dict(parts)
 
     def _apply(self, action: Any) -> None:
+        if not self._fits(action):
+            raise StepscopeError(
+                f"the action is {action!r}; expected one of {self.action_space}"
+            )
         inputs = self.session.inputs
         if self._pointer != "none":
             x, y = (float(value) for value in action["pointer"])
             if self._pointer == "absolute":
                 inputs.move_to(x, y)
             else:
-                inputs.move_by(x * self._pointer_limit, y * self._pointer_limit)
+                inputs.move_by(*np.clip((x, y), -1, 1) * self._pointer_limit)
         if self._axes:
             for name, value in zip(self._axes, action["axes"], strict=True):
                 inputs.tilt(name, float(value))
@@ -305,22 +373,32 @@ class Env(gymnasium.Env):
         if self._keys is not None:
             inputs.hold(name for name, down in zip(self._keys, action, strict=True) if down)
         else:
-            inputs.hold(self._actions[int(action)])
+            inputs.hold(self._actions[self._index(action)])
+
+    def _fits(self, action: Any) -> bool:
+        """Generous about types, and about values of axes and pointers, which end at their limits."""
+        if isinstance(self.action_space, spaces.Dict):
+            if not isinstance(action, Mapping) or set(action) != set(self.action_space):
+                return False
+            sticks = [(part, action[part]) for part in ("axes", "pointer") if part in action]
+            if any(
+                np.shape(values) != self.action_space[part].shape or not np.all(np.isfinite(values))
+                for part, values in sticks
+            ):
+                return False
+            action = action["keys"]
+        if self._keys is not None:
+            return np.shape(action) == (len(self._keys),)
+        return np.shape(action) in ((), (1,)) and self._index(action) is not None
+
+    def _index(self, action: Any) -> int | None:
+        """Of an entry of `actions`."""
+        value = np.asarray(action).reshape(-1)[0]
+        known = isinstance(value, np.integer) and 0 <= value < len(self._actions)
+        return int(value) if known else None
 
     def _observe(self) -> Any:
-        rgb = self._picture.rgb()[:: self._downsample, :: self._downsample]
-        if self._observation == "gray":
-            weighted = rgb.astype(np.uint16)
-            weighted *= np.array([77, 150, 29], np.uint16)  # of 256, as BT.601 weighs them
-            rgb = (weighted.sum(axis=2, dtype=np.uint16) >> 8).astype(np.uint8)
-        elif self._copy or self._obs_type == "torch":
-            rgb = np.ascontiguousarray(rgb)
-            rgb = rgb if rgb.flags.owndata else rgb.copy()
-        if self._obs_type == "torch":
-            import torch
-
-            return torch.from_numpy(rgb)
-        return rgb
+        return self._observer.observe(self._picture)
 
     def _info(self) -> dict[str, Any]:
         return {

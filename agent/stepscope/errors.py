@@ -8,3 +8,7 @@ class StepscopeError(Exception):
 
 class SessionLost(StepscopeError):
     """The compositor went away, broke the protocol off or does not answer."""
+
+
+class StaleObservationWarning(UserWarning):
+    """Somebody keeps an observation longer than it is valid."""

@@ -236,6 +236,9 @@ class Session:
             environment["HOME"] = str(place)
         else:
             environment["HOME"] = os.fspath(home)
+        # Of this process, which may well have no window, and not of a game that has to show one.
+        for variable in ("SDL_VIDEODRIVER", "SDL_VIDEO_DRIVER"):
+            environment.pop(variable, None)
         # Sound hardware has a clock of its own, which no step stops.
         environment |= {"SDL_AUDIODRIVER": "dummy", "SDL_AUDIO_DRIVER": "dummy"}
         return environment | dict(additions)

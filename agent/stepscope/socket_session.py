@@ -41,10 +41,11 @@ class SocketControl:
 
     def __init__(self, path: str, timeout: float):
         self.frames = FrameSocket(
-            path, steps=True, name="environment", timeout=timeout, wait=READY_SECONDS
+            path, steps=True, credits=3, name="environment", timeout=timeout, wait=READY_SECONDS
         )
         self._sequence = 0
         self._frame: SocketFrame | None = None
+        self._pinned: SocketFrame | None = None
         try:
             self._take(self.frames.next())
         except TimeoutError as error:
@@ -67,9 +68,15 @@ class SocketControl:
             Reason(frame.reason), frame.inode,
         )  # fmt: skip
 
+    def pin(self) -> None:
+        """As Control's."""
+        if self._pinned is not None and self._pinned is not self._frame:
+            self._pinned.release()
+        self._pinned = self._frame
+
     def begin_step(self, _length_ns: int, _timeout_ms: int = 0) -> None:
         """The pipeline's frame rate and timeout say how long a step is and may take."""
-        if self._frame is not None:
+        if self._frame is not None and self._frame is not self._pinned:
             self._frame.release()
         self._sequence += 1
         self.frames.begin_step()
@@ -93,7 +100,7 @@ class SocketControl:
         )
 
     def close(self) -> None:
-        self._frame = None
+        self._frame = self._pinned = None
         self.frames.close()
 
     def _take(self, frame: SocketFrame | None) -> None:

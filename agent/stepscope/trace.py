@@ -19,8 +19,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from stepscope import gamepads, keys
 from stepscope.control import Gate, Picture, Status
 from stepscope.errors import StepscopeError
@@ -239,8 +237,7 @@ def send_event(inputs: Inputs, event: dict[str, Any]) -> None:
 
 def hash_picture(picture: Picture) -> str:
     """Of the visible pixels: not of the bytes that mean nothing, nor of padding."""
-    pixels = np.ascontiguousarray(picture.rgb())
-    return hashlib.blake2b(pixels, digest_size=16).hexdigest()
+    return hashlib.blake2b(picture.rgb_copy(), digest_size=16).hexdigest()
 
 
 class Run:

@@ -13,7 +13,8 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector import VectorEnv as GymnasiumVectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
-from stepscope.env import Env, Task
+from stepscope.control import copy_channels
+from stepscope.env import Env, Task, check_whole
 from stepscope.errors import StepscopeError
 
 
@@ -68,8 +69,9 @@ class VectorEnv(GymnasiumVectorEnv):
         obs_type: str = "numpy",
         **options: Any,
     ):
-        if num_envs < 1:
-            raise StepscopeError(f"{num_envs} environments; expected 1 or more")
+        check_whole("num_envs", num_envs)
+        modes = tuple(mode.value for mode in AutoresetMode)
+        Env._expect("autoreset_mode", getattr(autoreset_mode, "value", autoreset_mode), modes)
         Env._expect("obs_type", obs_type, ("numpy", "torch"))
         self.num_envs = num_envs
         self.autoreset_mode = AutoresetMode(autoreset_mode)
@@ -118,8 +120,11 @@ class VectorEnv(GymnasiumVectorEnv):
                 f"environments {np.flatnonzero(self._done).tolist()} are done; reset them with "
                 "reset(options={'reset_mask': ...})"
             )
+        single_actions = list(iterate(self.action_space, actions))
+        if len(single_actions) != self.num_envs:
+            raise StepscopeError(f"{len(single_actions)} actions for {self.num_envs} environments")
         tasks: dict[int, tuple[Env, Task]] = {}
-        for index, action in enumerate(iterate(self.action_space, actions)):
+        for index, action in enumerate(single_actions):
             env = self.envs[index]
             again = self._done[index]
             task = env.reset_task(seed=None, options=None) if again else env.step_task(action)
@@ -129,11 +134,11 @@ class VectorEnv(GymnasiumVectorEnv):
                 observation, info = value
             else:
                 observation, rewards[index], terminated[index], truncated[index], info = value
-            self._observations[index] = observation
+            copy_channels(observation, self._observations[index])
             if self.autoreset_mode == AutoresetMode.SAME_STEP and (
                 terminated[index] or truncated[index]
             ):
-                final = {"final_obs": np.array(observation), "final_info": info}
+                final = {"final_obs": self._observations[index].copy(), "final_info": info}
                 infos = self._add_info(infos, final, index)
             else:
                 infos = self._add_info(infos, info, index)
@@ -161,7 +166,7 @@ class VectorEnv(GymnasiumVectorEnv):
             env = self.envs[index]
             tasks[index] = env, env.reset_task(seed=seeds[index], options=options)
         for index, (observation, info) in sorted(run_side_by_side(tasks).items()):
-            self._observations[index] = observation
+            copy_channels(observation, self._observations[index])
             self._add_info(infos, info, index)
             self._done[index] = False
 

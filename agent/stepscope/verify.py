@@ -62,7 +62,7 @@ def replay(trace: Trace, timeout: float) -> Difference | None:
 
 
 def shown_by(run: Run) -> np.ndarray | None:
-    return None if run.picture is None else run.picture.rgb().copy()
+    return None if run.picture is None else run.picture.rgb_copy()
 
 
 def find_recorded_picture(trace: Trace, at: int, timeout: float) -> np.ndarray | None:

@@ -29,12 +29,16 @@ def everything_of(runtime):
 
 def test_eight_side_by_side_leave_nothing(runtime):
     before = sorted(processes.descriptors())
-    envs = make_vector(8, "SameStep", terminated=lambda observation, info: info["step"] >= 8)
+    envs = make_vector(8, "SameStep", terminated=lambda observation, info: info["step"] >= 16)
     try:
         envs.reset(seed=1)
         seen = None
         for episode in range(3):
-            for _ in range(8):  # ends and begins an episode of all eight
+            ended = np.zeros(8, bool)
+            while not ended.any():  # ends and begins an episode of all eight
+                observations, _, ended, *_ = envs.step(envs.action_space.sample())
+            assert ended.all()
+            for _ in range(10):  # until all memory of the games was seen
                 observations, *_ = envs.step(envs.action_space.sample())
             assert all(read_frame_number(picture) for picture in observations)
             gc.collect()

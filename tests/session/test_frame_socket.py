@@ -297,6 +297,7 @@ def test_an_environment_is_the_same_by_either_transport():
                 observation, _, _, truncated, info = env.step([number % 2, 0])
                 assert not truncated, info
                 seen.append((frame_code.read_frame_number(observation[..., ::-1]), info["fresh"]))
+            del observation
             steps = [info["step"] for info in (env.step([0, 0])[4] for _ in range(3))]
             assert steps[2] == steps[0] + 2
             return seen
