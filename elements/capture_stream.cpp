@@ -45,28 +45,6 @@ void CaptureStream::add_credit() {
     capture_->grant(1);
 }
 
-std::optional<CapturedFrame> CaptureStream::take_oldest() {
-    if (frames_.empty()) {
-        return std::nullopt;
-    }
-    CapturedFrame frame = std::move(frames_.front());
-    frames_.pop_front();
-    return frame;
-}
-
-std::optional<CapturedFrame> CaptureStream::take_newest() {
-    keep_newest();
-    return take_oldest();
-}
-
-void CaptureStream::keep_newest() {
-    while (frames_.size() > 1) {
-        absorb_damage(frames_[1].info, frames_[0].info);
-        frames_.pop_front();
-        ++stats_.dropped;
-    }
-}
-
 Result<void> CaptureStream::handle_slot(uint32_t slot, const PictureFormat& format,
                                         std::vector<SlotPlane> planes) {
     if (slots_.contains(slot) || slots_.size() >= kMaxSlots) {
@@ -106,7 +84,7 @@ Result<void> CaptureStream::handle_frame(const FrameInfo& frame, GstPtr<GstSteps
     captured.slot = slot->second;
     captured.memories = slot->second->acquire(frame.serial);
     captured.fence = std::move(fence);
-    frames_.push_back(std::move(captured));
+    frames_.push(std::move(captured));
     return {};
 }
 

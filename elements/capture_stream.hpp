@@ -1,48 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
-#include <atomic>
-#include <deque>
 #include <map>
 #include <optional>
 
-#include "capture_client.hpp"
+#include "frame_queue.hpp"
 
 namespace stepscope {
-
-/** Counters since start; written by the streaming thread, read by any. */
-struct CaptureStats {
-    std::atomic<uint64_t> frames = 0;  // buffers pushed, repeats included
-    std::atomic<uint64_t> passed_through = 0;
-    std::atomic<uint64_t> composed = 0;
-    std::atomic<uint64_t> copied = 0;
-    std::atomic<uint64_t> dropped = 0;
-    std::atomic<uint64_t> repeated = 0;
-    std::atomic<uint64_t> imports = 0;          // memories that pictures came in
-    std::atomic<uint64_t> fences = 0;           // frames that might not be read yet
-    std::atomic<uint64_t> fences_imported = 0;  // put into the DMA-BUF
-    std::atomic<uint64_t> fences_waited = 0;    // waited for with the CPU
-    std::atomic<uint64_t> steps = 0;            // taken, in lock-step
-    std::atomic<uint64_t> no_frame_steps = 0;
-    std::atomic<uint32_t> gate = 0;  // a StepGate
-};
-
-/** A frame with references to its memory; releases it when destroyed. */
-struct CapturedFrame {
-    FrameInfo info;
-    std::shared_ptr<SlotMemory> slot;  // null with a buffer
-    /** Downstream's own, with the picture in it; null: memory of ours. Nobody else has it. */
-    GstPtr<GstBuffer> buffer;
-    PictureFormat buffer_format;
-    PlaneLayout buffer_layout;
-    // Before the buffer goes, as a pool throws away whose memory somebody else has.
-    std::vector<GstPtr<GstMemory>> memories;
-    GstPtr<GstStepscopeFence> fence;  // null for memory that needs none
-
-    const PictureFormat& format() const { return buffer ? buffer_format : slot->format(); }
-    const PlaneLayout& layout() const { return buffer ? buffer_layout : slot->layout(); }
-    bool is_dmabuf() const { return buffer || slot->format().memory == MemoryKind::dmabuf; }
-};
 
 /**
  * The frames of one capture, as GStreamer memory. Used by one thread but for set_cursor().
@@ -65,12 +29,10 @@ public:
     /** A frame that a consumer lets go ends the wait for events. */
     void wake_on_release() { capture_->wake_on_release(); }
 
-    /** The frame that has waited longest. */
-    std::optional<CapturedFrame> take_oldest();
-    /** The newest frame; those before it are released and count as dropped. */
-    std::optional<CapturedFrame> take_newest();
-    /** Drops all frames but the newest. */
-    void keep_newest();
+    // As FrameQueue's.
+    std::optional<CapturedFrame> take_oldest() { return frames_.take_oldest(); }
+    std::optional<CapturedFrame> take_newest() { return frames_.take_newest(); }
+    void keep_newest() { frames_.keep_newest(); }
     bool empty() const { return frames_.empty(); }
 
 private:
@@ -84,7 +46,7 @@ private:
     const uint32_t credits_;
     CaptureStats& stats_;
     std::map<uint32_t, std::shared_ptr<SlotMemory>> slots_;
-    std::deque<CapturedFrame> frames_;
+    FrameQueue frames_{stats_};
 };
 
 }  // namespace stepscope

@@ -123,6 +123,15 @@ Result<std::shared_ptr<ControlClient>> ControlClient::connect(const SessionInfo&
     return client;
 }
 
+Result<std::shared_ptr<ControlClient>> ControlClient::connect(const std::string& session,
+                                                              std::chrono::milliseconds timeout) {
+    auto found = find_session(session);
+    if (!found) {
+        return std::unexpected(found.error());
+    }
+    return connect(*found, timeout);
+}
+
 Result<void> ControlClient::bind_session(std::chrono::milliseconds timeout) {
     if (control_ == nullptr) {
         return fail(Fault::protocol,

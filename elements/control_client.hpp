@@ -54,6 +54,9 @@ public:
     /** Connects and waits until the session's state is known, at most for `timeout`. */
     static Result<std::shared_ptr<ControlClient>> connect(const SessionInfo& session,
                                                           std::chrono::milliseconds timeout);
+    /** The same by its name; an empty one is the only session that runs. */
+    static Result<std::shared_ptr<ControlClient>> connect(const std::string& session,
+                                                          std::chrono::milliseconds timeout);
     ~ControlClient();
     ControlClient(const ControlClient&) = delete;
     ControlClient& operator=(const ControlClient&) = delete;

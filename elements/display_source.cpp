@@ -305,7 +305,7 @@ Result<void> DisplaySource::pump() {
     }
     if (!*slot && frames_.size() > 1) {
         // Nobody waits for the older ones: a tick will take the newest.
-        drop_oldest();
+        frames_.drop_oldest();
         slot = find_slot();
     }
     // Without a free slot downstream is too slow; the compositor's next picture will be current.
@@ -393,33 +393,7 @@ void DisplaySource::handle_copied(CopiedPicture picture) {
     frame.info.damage_since = frame.info.damage.empty() ? 0 : frame.info.commit - 1;
     frame.fence = slot->second.fences.copied();
     give_memory(frame, slot->first, slot->second);
-    frames_.push_back(std::move(frame));
-}
-
-std::optional<CapturedFrame> DisplaySource::take_oldest() {
-    if (frames_.empty()) {
-        return std::nullopt;
-    }
-    CapturedFrame frame = std::move(frames_.front());
-    frames_.pop_front();
-    return frame;
-}
-
-std::optional<CapturedFrame> DisplaySource::take_newest() {
-    keep_newest();
-    return take_oldest();
-}
-
-void DisplaySource::drop_oldest() {
-    absorb_damage(frames_[1].info, frames_[0].info);
-    frames_.pop_front();
-    ++stats_.dropped;
-}
-
-void DisplaySource::keep_newest() {
-    while (frames_.size() > 1) {
-        drop_oldest();
-    }
+    frames_.push(std::move(frame));
 }
 
 }  // namespace stepscope

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <atomic>
-#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -34,9 +33,9 @@ public:
     void start() override { started_ = true; }
     Result<void> wait(std::optional<Clock::time_point> deadline) override;
     void wake() const override { display_->connection().wake(); }
-    std::optional<CapturedFrame> take_oldest() override;
-    std::optional<CapturedFrame> take_newest() override;
-    void keep_newest() override;
+    std::optional<CapturedFrame> take_oldest() override { return frames_.take_oldest(); }
+    std::optional<CapturedFrame> take_newest() override { return frames_.take_newest(); }
+    void keep_newest() override { frames_.keep_newest(); }
     void add_credit() override { ++slot_limit_; }
     void set_cursor(CursorMode mode) override;
     std::string name() const override;
@@ -115,7 +114,6 @@ private:
     void end_downstream(const std::string& reason);
     void give_memory(CapturedFrame& frame, uint32_t number, Slot& slot);
     std::optional<Damage> damage_within(const CopiedPicture& picture) const;
-    void drop_oldest();
 
     const std::unique_ptr<DisplayConnection> display_;
     const DisplayOutput& output_;
@@ -150,7 +148,7 @@ private:
     uint64_t next_picture_ = 1;
     std::map<uint32_t, Slot> slots_;
     std::optional<uint32_t> copying_;  // the slot that is being copied into
-    std::deque<CapturedFrame> frames_;
+    FrameQueue frames_{stats_};
     unsigned failures_ = 0;  // in a row
     std::optional<Clock::time_point> retry_at_;
     std::optional<Clock::time_point> look_again_at_;  // for a slot that is still read

@@ -25,7 +25,6 @@
 #include <mutex>
 #include <string>
 
-#include "base/session_registry.hpp"
 #include "gst/element_error.hpp"
 #include "gst/gst_ptr.hpp"
 #include "sound_client.hpp"
@@ -123,11 +122,7 @@ static void gst_step_sound_src_get_property(GObject* object, guint id, GValue* v
 }
 
 static Result<std::shared_ptr<SoundClient>> connect_sound(const std::string& session) {
-    auto found = find_session(session);
-    if (!found) {
-        return std::unexpected(found.error());
-    }
-    auto control = ControlClient::connect(*found, kConnectTimeout);
+    auto control = ControlClient::connect(session, kConnectTimeout);
     if (!control) {
         return std::unexpected(control.error());
     }

@@ -3,8 +3,6 @@
 
 #include <format>
 
-#include "base/session_registry.hpp"
-
 namespace stepscope {
 namespace {
 
@@ -18,11 +16,7 @@ constexpr std::chrono::milliseconds kStopTimeout{500};
 Result<std::shared_ptr<SessionSource>> SessionSource::connect(const std::string& session,
                                                               const Settings& settings,
                                                               CaptureStats& stats) {
-    auto found = find_session(session);
-    if (!found) {
-        return std::unexpected(found.error());
-    }
-    auto control = ControlClient::connect(*found, kConnectTimeout);
+    auto control = ControlClient::connect(session, kConnectTimeout);
     if (!control) {
         return std::unexpected(control.error());
     }
