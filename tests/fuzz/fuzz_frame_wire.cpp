@@ -2,19 +2,9 @@
 // Packets of the frame socket. The first byte is how many descriptors came.
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 
 #include "base/frame_wire.hpp"
-
-namespace {
-
-void expect(bool holds) {
-    if (!holds) {
-        std::abort();
-    }
-}
-
-}  // namespace
+#include "tests/fuzz/expect.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     using namespace stepscope;

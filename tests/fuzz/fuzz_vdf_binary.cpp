@@ -1,20 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <cstdint>
-#include <cstdlib>
 #include <string_view>
 
 #include "steam/user_config.hpp"
+#include "tests/fuzz/expect.hpp"
 #include "tests/support/vdf_writer.hpp"
-
-namespace {
-
-void expect(bool holds) {
-    if (!holds) {
-        std::abort();
-    }
-}
-
-}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     using namespace stepscope;

@@ -25,6 +25,7 @@
 #include "base/session_registry.hpp"
 #include "base/unique_fd.hpp"
 #include "requirement.hpp"
+#include "tests/support/bus_error.hpp"
 #include "tests/support/drm_devices.hpp"
 
 namespace stepscope::testing {
@@ -324,16 +325,7 @@ GstPtr<GstBuffer> CapturePipeline::pull(const char* sink) {
 }
 
 std::string CapturePipeline::error() const {
-    const GstPtr<GstBus> bus(gst_element_get_bus(pipeline_.get()));
-    const GstPtr<GstMessage> message(gst_bus_pop_filtered(bus.get(), GST_MESSAGE_ERROR));
-    if (!message) {
-        return "no error";
-    }
-    GError* error = nullptr;
-    gst_message_parse_error(message.get(), &error, nullptr);
-    std::string text = error->message;
-    g_error_free(error);
-    return text;
+    return bus_error(pipeline_.get());
 }
 
 uint64_t CapturePipeline::stat(const char* name) const {

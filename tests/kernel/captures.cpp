@@ -23,6 +23,7 @@
 #include "frame_code.hpp"
 #include "gst/gst_ptr.hpp"
 #include "requirement.hpp"
+#include "tests/support/bus_error.hpp"
 #include "tests/support/drm_devices.hpp"
 
 using namespace stepscope;
@@ -143,19 +144,6 @@ private:
     pid_t child_ = -1;
 };
 
-std::string error_of(GstElement* pipeline) {
-    GstPtr<GstBus> bus(gst_element_get_bus(pipeline));
-    GstPtr<GstMessage> message(gst_bus_pop_filtered(bus.get(), GST_MESSAGE_ERROR));
-    if (!message) {
-        return "no error";
-    }
-    GError* error = nullptr;
-    gst_message_parse_error(message.get(), &error, nullptr);
-    std::string text = error->message;
-    g_error_free(error);
-    return text;
-}
-
 /** Which of the formats that compositors offer it is. */
 frame_code::ChannelOrder order_of(const GstCaps* caps) {
     const std::string_view name =
@@ -221,7 +209,7 @@ TEST_CASE("another compositor copies into DMA-BUFs") {
         GstPtr<GstSample> sample(
             gst_app_sink_try_pull_sample(GST_APP_SINK(sink.get()), GST_SECOND));
         if (std::chrono::steady_clock::now() > deadline) {
-            FAIL(seen << " pictures; " << error_of(pipeline.get()) << "; " << compositor.log());
+            FAIL(seen << " pictures; " << bus_error(pipeline.get()) << "; " << compositor.log());
         }
         if (!sample) {
             continue;

@@ -122,6 +122,16 @@ std::vector<UniqueFd> release_fences(GstStepscopeFence* fence) {
     return taken;
 }
 
+/** The fence took one release fence, and that is the one of `reading`, which ends with it. */
+void check_returned(GstStepscopeFence* fence, Vgem::Fence& reading) {
+    std::vector<UniqueFd> returned = release_fences(fence);
+    REQUIRE(returned.size() == 1);
+    SyncFile back = must(SyncFile::adopt(std::move(returned[0])));
+    CHECK_FALSE(must(back.wait(20ms)));
+    must(reading.signal());
+    CHECK(must(back.wait(5s)));
+}
+
 }  // namespace
 
 TEST_CASE("a frame goes out at once, with the fence that it waits for") {
@@ -192,12 +202,7 @@ TEST_CASE("fencesink sends the fence of the meta, and brings release fences back
     auto [reading, release] = devices.late();
     (*consumer)->send({wire::Release{frame.message.frame}}, std::move(release).take());
     CHECK(eventually([&] { return freed.load(); }));
-    std::vector<UniqueFd> returned = release_fences(fence);
-    REQUIRE(returned.size() == 1);
-    SyncFile back = must(SyncFile::adopt(std::move(returned[0])));
-    CHECK_FALSE(must(back.wait(20ms)));
-    must(reading.signal());
-    CHECK(must(back.wait(5s)));
+    check_returned(fence, reading);
     gst_stepscope_fence_unref(fence);
 }
 
@@ -318,12 +323,7 @@ TEST_CASE("a release fence of fencesrc's consumer comes back with the producer's
     CHECK_FALSE(pipelines.freed);
     buffer.reset();
     CHECK(eventually([&] { return pipelines.freed.load(); }));
-    std::vector<UniqueFd> returned = release_fences(fence);
-    REQUIRE(returned.size() == 1);
-    SyncFile back = must(SyncFile::adopt(std::move(returned[0])));
-    CHECK_FALSE(must(back.wait(20ms)));
-    must(reading.signal());
-    CHECK(must(back.wait(5s)));
+    check_returned(fence, reading);
     gst_stepscope_fence_unref(fence);
 }
 

@@ -3,7 +3,6 @@
 
 #include <drm_fourcc.h>
 #include <fcntl.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -12,7 +11,6 @@
 #include <chrono>
 #include <cstring>
 #include <format>
-#include <future>
 #include <stdexcept>
 #include <utility>
 
@@ -22,8 +20,6 @@
 
 namespace stepscope::test {
 namespace {
-
-constexpr std::chrono::seconds kWatchdog{20};
 
 void destroy_resource(wl_client*, wl_resource* resource) {
     wl_resource_destroy(resource);
@@ -193,8 +189,7 @@ FakeCompositor::FakeCompositor(const std::string& name, uint32_t width_in, uint3
       height(height_in),
       fourcc(DRM_FORMAT_XRGB8888),
       directory_(make_directory(name)),
-      command_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    display_ = wl_display_create();
+      display_(server_.display()) {
     auto socket = listen_unix(directory_.control_socket());
     if (!socket) {
         throw std::runtime_error(socket.error().message);
@@ -203,23 +198,6 @@ FakeCompositor::FakeCompositor(const std::string& name, uint32_t width_in, uint3
     client_created_.notify = Impl::handle_client_created;
     wl_display_add_client_created_listener(display_, &client_created_);
     add_fake_input(display_, log);
-    command_source_ = wl_event_loop_add_fd(
-        wl_display_get_event_loop(display_), command_fd_.get(), WL_EVENT_READABLE,
-        [](int fd, uint32_t, void* data) {
-            auto* self = static_cast<FakeCompositor*>(data);
-            eventfd_t ignored = 0;
-            eventfd_read(fd, &ignored);
-            std::vector<std::function<void()>> commands;
-            {
-                std::lock_guard lock(self->mutex_);
-                commands.swap(self->commands_);
-            }
-            for (auto& command : commands) {
-                command();
-            }
-            return 0;
-        },
-        this);
     SessionInfo info;
     info.pid = ::getpid();
     info.command = "fake";
@@ -228,7 +206,7 @@ FakeCompositor::FakeCompositor(const std::string& name, uint32_t width_in, uint3
     if (auto published = directory_.publish(info); !published) {
         throw std::runtime_error(published.error().message);
     }
-    thread_ = std::thread([this] { serve(); });
+    server_.start();
     run([this] {
         control_ = wl_global_create(display_, &stepscope_control_v1_interface, 1, this,
                                     Impl::bind_control);
@@ -245,59 +223,12 @@ void FakeCompositor::offer_gamepads(uint32_t count) {
 }
 
 FakeCompositor::~FakeCompositor() {
-    quit_ = true;
-    eventfd_write(command_fd_.get(), 1);
-    thread_.join();
-    wl_display_destroy_clients(display_);
-    wl_event_source_remove(command_source_);
+    server_.stop();
     wl_list_remove(&client_created_.link);
-    wl_display_destroy(display_);
-}
-
-void FakeCompositor::serve() {
-    while (!quit_) {
-        if (frozen_) {
-            std::this_thread::sleep_for(std::chrono::milliseconds(5));
-            continue;
-        }
-        wl_event_loop_dispatch(wl_display_get_event_loop(display_), -1);
-        wl_display_flush_clients(display_);
-    }
-}
-
-void FakeCompositor::run(const std::function<void()>& function) {
-    std::promise<void> done;
-    {
-        std::lock_guard lock(mutex_);
-        commands_.emplace_back([&] {
-            function();
-            wl_display_flush_clients(display_);
-            done.set_value();
-        });
-    }
-    eventfd_write(command_fd_.get(), 1);
-    done.get_future().wait();
-}
-
-void FakeCompositor::freeze() {
-    frozen_ = true;
-    eventfd_write(command_fd_.get(), 1);
 }
 
 void FakeCompositor::kill_clients() {
     run([this] { wl_display_destroy_clients(display_); });
-}
-
-bool FakeCompositor::wait_until(const std::function<bool()>& condition) {
-    const auto deadline = std::chrono::steady_clock::now() + kWatchdog;
-    bool holds = false;
-    while (!holds && std::chrono::steady_clock::now() < deadline) {
-        run([&] { holds = condition(); });
-        if (!holds) {
-            std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        }
-    }
-    return holds;
 }
 
 void FakeCompositor::send_output() {

@@ -3,17 +3,15 @@
 
 #include <wayland-server-core.h>
 
-#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "base/session_registry.hpp"
+#include "server_thread.hpp"
 
 namespace stepscope::test {
 
@@ -55,14 +53,14 @@ public:
     FakeCompositor& operator=(const FakeCompositor&) = delete;
 
     /** Runs `function` on the display's thread and waits for it. */
-    void run(const std::function<void()>& function);
+    void run(const std::function<void()>& function) { server_.run(function); }
 
     /** Speaks version 4 of the protocol from now on, with so many gamepads. Before a client is
      * there. */
     void offer_gamepads(uint32_t count);
 
     /** Stops answering; connections stay open. Undone by the destructor. */
-    void freeze();
+    void freeze() { server_.freeze(); }
     /** Closes all connections as a killed process would. */
     void kill_clients();
 
@@ -110,7 +108,9 @@ public:
     wl_resource* stepper() const { return stepper_; }
 
     /** Waits, for some seconds, until the condition holds on the display's thread. */
-    bool wait_until(const std::function<bool()>& condition);
+    bool wait_until(const std::function<bool()>& condition) {
+        return server_.wait_until(condition);
+    }
 
 private:
     struct Impl;
@@ -121,18 +121,11 @@ private:
         uint32_t height = 0;
     };
 
-    void serve();
     void send_format();
 
     SessionDirectory directory_;
-    wl_display* display_ = nullptr;
-    UniqueFd command_fd_;
-    std::mutex mutex_;
-    std::vector<std::function<void()>> commands_;
-    std::atomic<bool> quit_ = false;
-    std::atomic<bool> frozen_ = false;
-    std::thread thread_;
-
+    ServerThread server_;
+    wl_display* const display_;
     wl_global* control_ = nullptr;
     uint32_t gamepads_ = 0;
     wl_resource* session_ = nullptr;
@@ -156,7 +149,6 @@ private:
     bool first_ = true;
     std::map<uint32_t, Slot> slots_;
     std::map<uint32_t, uint32_t> held_;  // serial to slot
-    wl_event_source* command_source_ = nullptr;
     wl_listener client_created_{};
 };
 
