@@ -179,8 +179,12 @@ stepscope_capture_v1* ControlClient::create_capture() {
     return stepscope_control_v1_create_capture(control_);
 }
 
+bool ControlClient::in_lockstep() const {
+    return (capabilities_ & STEPSCOPE_CONTROL_V1_CAPABILITY_LOCKSTEP) != 0;
+}
+
 Result<stepscope_stepper_v1*> ControlClient::create_stepper() {
-    if ((capabilities_ & STEPSCOPE_CONTROL_V1_CAPABILITY_LOCKSTEP) == 0) {
+    if (!in_lockstep()) {
         return fail(Fault::unsupported,
                     std::format("session '{}' (pid {}) is not in lock-step; start it with: "
                                 "stepscope --lockstep -- COMMAND, or use mode=live",

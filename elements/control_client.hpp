@@ -93,6 +93,8 @@ public:
     std::optional<SessionEnd> end() const;
     const std::string& name() const { return name_; }
     pid_t pid() const { return pid_; }
+    /** Whether its time stands still until somebody steps it. */
+    bool in_lockstep() const;
 
     /** Globals for input; may be null where the compositor has none. They belong to this object. */
     wl_seat* seat() const { return seat_; }

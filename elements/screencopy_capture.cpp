@@ -128,6 +128,15 @@ Result<std::unique_ptr<ScreencopyCapture>> ScreencopyCapture::connect(
         return std::unexpected(source.error());
     }
     GST_INFO_OBJECT(element, "connected to %s", (*source)->name().c_str());
+    const ControlClient& control = *(*source)->control();
+    if (!settings.steps && control.in_lockstep()) {
+        // Whoever watches a session that another one steps wants just that.
+        GST_ELEMENT_INFO(element, RESOURCE, SETTINGS,
+                         ("session '%s' is in lock-step: a picture comes when somebody steps it; "
+                          "this element does with mode=lockstep",
+                          control.name().c_str()),
+                         (nullptr));
+    }
     std::unique_ptr<Steps> steps;
     if (settings.steps) {
         auto client = StepClient::create((*source)->control(), kConnectTimeout);

@@ -168,6 +168,16 @@ def test_a_session_without_lockstep_says_how_to_start_it(game):
             stepped().play()
 
 
+def test_who_only_watches_a_session_in_lock_step_is_told_so(game):
+    command, _ = game("wayland", "--rate", 60)
+    with Session(*command, options=("--lockstep",)), Pipeline(f"{SOURCE} ! {SINK}") as watching:
+        told, _ = watching.message(Gst.MessageType.INFO).parse_info()
+        assert "is in lock-step" in told.message and "mode=lockstep" in told.message
+        with stepped(rate=60) as pipeline:
+            pipeline.pull()
+            watching.pull()
+
+
 def test_a_session_has_one_stepper(game):
     command, _ = game("wayland", "--rate", 60)
     with Session(*command, options=("--lockstep",)), stepped(rate=60) as pipeline:
