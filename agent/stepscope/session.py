@@ -9,7 +9,6 @@ import select
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -18,6 +17,7 @@ from pathlib import Path
 from stepscope.control import END_NOT_STARTED, Control, StepResult
 from stepscope.errors import SessionLost, StepscopeError
 from stepscope.inputs import Inputs
+from stepscope.scratch import Scratch
 
 READY_SECONDS = 60  # until the compositor must take connections
 END_SECONDS = 15
@@ -91,7 +91,7 @@ class Session:
             arguments += ["--gamepads", str(gamepads)]
         if name:
             arguments += ["--session", name]
-        self._scratch = Path(tempfile.mkdtemp(prefix="stepscope-"))
+        self._scratch = Scratch()
         try:
             self._start([*arguments, *options], environment or {}, home)
         except BaseException:
@@ -132,7 +132,7 @@ class Session:
     def log(self) -> str:
         """All that the compositor and the game wrote."""
         with contextlib.suppress(OSError):
-            self.log_text = (self._scratch / "log").read_text(errors="replace")
+            self.log_text = (self._scratch.path / "log").read_text(errors="replace")
         return self.log_text
 
     def begin_step(self, count: int = 1) -> None:
@@ -175,7 +175,7 @@ class Session:
             while directory.exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
         self.log()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.remove()
 
     def _start(
         self,
@@ -185,7 +185,7 @@ class Session:
     ) -> None:
         reader, writer = os.pipe()
         try:
-            with open(self._scratch / "log", "wb") as log:
+            with open(self._scratch.path / "log", "wb") as log:
                 self._process = subprocess.Popen(
                     [*arguments, "--ready-fd", str(writer), "--", *self.command],
                     stdin=subprocess.DEVNULL,
@@ -229,7 +229,7 @@ class Session:
     ) -> dict[str, str]:
         environment = dict(os.environ)
         if home is None:
-            place = self._scratch / "home"
+            place = self._scratch.path / "home"
             place.mkdir()
             for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
                 environment.pop(variable, None)

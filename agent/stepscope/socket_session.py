@@ -173,7 +173,7 @@ class SocketSession(Session):
         program = shutil.which("gst-launch-1.0")
         if not program:
             raise StepscopeError("the program gst-launch-1.0 is not on PATH")
-        path = self._scratch / "frames"
+        path = self._scratch.path / "frames"
         rate = f"{self.rate.numerator}/{self.rate.denominator}"
         description = (
             f"wlscreencopysrc mode=lockstep session={ready['session']} "
@@ -182,7 +182,7 @@ class SocketSession(Session):
         )
         # The kernel ends it with this process, however that ends.
         guard = shutil.which("setpriv")
-        with open(self._scratch / "log", "ab") as log:
+        with open(self._scratch.path / "log", "ab") as log:
             self._pipeline = subprocess.Popen(
                 [*([guard, "--pdeathsig", "KILL"] if guard else []), program, "-q"]
                 + description.split(),

@@ -199,7 +199,7 @@ def test_resets_leave_nothing(make_env, runtime):
             env.step(0)
         gc.collect()
         return (sorted(processes.of_environment(str(runtime)).values()),
-                sorted(target.partition(":")[0] for target in processes.descriptors().values()))
+                processes.descriptor_kinds())
 
     first = episode()
     for _ in range(RESETS):

@@ -22,7 +22,7 @@ def everything_of(runtime):
     alive = processes.of_environment(str(runtime))
     compositors = [pid for pid, name in alive.items() if name == "stepscope"]
     return (sorted(alive.values()),
-            sorted(target.partition(":")[0] for target in processes.descriptors().values()),
+            processes.descriptor_kinds(),
             len(list((runtime / "stepscope").iterdir())),
             [len(processes.descriptors(pid)) for pid in compositors])
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,11 @@ def descriptors(pid: int | str = "self") -> dict[int, str]:
         except OSError:  # that of the listing itself
             pass
     return found
+
+
+def descriptor_kinds(pid: int | str = "self") -> list[str]:
+    """The same without numbers: what two sessions of the same kind have in common."""
+    return sorted(re.sub(r":.*|-session-\w+", "", target) for target in descriptors(pid).values())
 
 
 def memory_inodes(pid: int) -> set[int]:
