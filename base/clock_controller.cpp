@@ -157,14 +157,34 @@ void ClockController::process_started(pid_t pid) {
 }
 
 Result<uint64_t> ClockController::begin_step(uint64_t delta_ns) {
-    return begin(delta_ns, true);
+    return begin(delta_ns, Frees::held);
 }
 
 Result<uint64_t> ClockController::begin_interlude(uint64_t delta_ns) {
-    return begin(delta_ns, false);
+    return begin(delta_ns, Frees::nobody);
 }
 
-Result<uint64_t> ClockController::begin(uint64_t delta_ns, bool frees_held) {
+Result<uint64_t> ClockController::let_leave() {
+    return begin(0, Frees::leaving);
+}
+
+bool ClockController::anybody_leaves() {
+    page_.lock();
+    bool leaves = false;
+    for (uint32_t i = 0; i < slots_in_use(*page_); ++i) {
+        const ThreadSlot& slot = page_->threads[i];
+        leaves = leaves ||
+                 (slot.state.load() == ThreadState::waiting && slot.kind.load() == WaitKind::leave);
+    }
+    page_.unlock();
+    return leaves;
+}
+
+void ClockController::set_windows(uint32_t count) {
+    page_->windows.store(count, std::memory_order_relaxed);
+}
+
+Result<uint64_t> ClockController::begin(uint64_t delta_ns, Frees frees) {
     if (open_ || settling_) {
         return fail(Fault::busy, "a step is open already; wait for its end or cancel it");
     }
@@ -172,10 +192,16 @@ Result<uint64_t> ClockController::begin(uint64_t delta_ns, bool frees_held) {
     retries_ = 0;
     page_.lock();
     presents_before_ = page_->presents;
-    if (frees_held) {
-        open_step_locked(*page_, delta_ns);
-    } else {
-        move_limit_locked(*page_, delta_ns);
+    switch (frees) {
+        case Frees::held:
+            open_step_locked(*page_, delta_ns);
+            break;
+        case Frees::leaving:
+            let_leave_locked(*page_);
+            break;
+        case Frees::nobody:
+            move_limit_locked(*page_, delta_ns);
+            break;
     }
     const uint64_t seq = page_->step_seq;
     const Action action = settle_locked(*page_);
@@ -340,6 +366,11 @@ void ClockController::dispatch() {
         watch_processes();
     }
     if (open_ && had_process_ && process_count() == 0) {
+        // The step covers its time all the same: when in it a process was seen to be gone is for
+        // chance to say.
+        page_.lock();
+        page_->now_ns.store(page_->limit_ns);
+        page_.unlock();
         finish(end_status_, end_message_);
         return;
     }
@@ -467,6 +498,14 @@ size_t ClockController::process_count() const {
     size_t count = 0;
     for (const ProcessSlot& process : page_->processes) {
         count += process.state != ProcessState::free;
+    }
+    return count;
+}
+
+size_t ClockController::game_process_count() const {
+    size_t count = 0;
+    for (const ProcessSlot& process : page_->processes) {
+        count += process.state != ProcessState::free && process.display_server == 0;
     }
     return count;
 }

@@ -43,7 +43,7 @@ public:
     enum class StepStatus {
         presented,  // T+Δ reached; the present hook saw at least one present
         no_commit,  // T+Δ reached, no present was reported to the page
-        exited,     // the game's last process ended by itself
+        exited,     // the game's last process ended by itself; time has gone on to T+Δ
         crashed,    // …by a signal
         cancelled,  // cancel_step()
     };
@@ -113,10 +113,18 @@ public:
     /** The same between two steps: who is held until the next step stays so, who has shown a frame
      * for one. It counts as part of the last step. */
     Result<uint64_t> begin_interlude(uint64_t delta_ns);
+    /** Somebody closes its connection to a display, and is held before that. */
+    bool anybody_leaves();
+    /** Between two steps: lets them go on at this instant. Ends as a step does, the same one. */
+    Result<uint64_t> let_leave();
+    /** How many windows the game has: without any, nobody is held who leaves. */
+    void set_windows(uint32_t count);
     /** A wall-clock watchdog gave up: ends the step as cancelled, with time where it is. What runs
      * goes on until it waits. */
     void cancel_step();
     bool step_open() const { return open_; }
+    /** Virtual time at the end of the open step. */
+    uint64_t limit_ns() const { return page_->limit_ns; }
     /** A step is open, or settling, and some thread of the game runs. */
     bool running() const;
     /** Nothing of the game runs, nor was woken and is about to. It costs a look into /proc for each
@@ -146,6 +154,8 @@ public:
     int64_t monotonic_ns() const;
     /** Processes of the game that run with the library, or are expected to. */
     size_t process_count() const;
+    /** Display servers are none of the game's. */
+    size_t game_process_count() const;
     std::vector<ThreadInfo> threads() const;
     /** For error reports: who still runs, who waits for what. One thread a line. */
     std::string describe() const;
@@ -160,7 +170,8 @@ private:
     };
 
     ClockController() = default;
-    Result<uint64_t> begin(uint64_t delta_ns, bool frees_held);
+    enum class Frees { held, leaving, nobody };
+    Result<uint64_t> begin(uint64_t delta_ns, Frees frees);
     void perform(const clock::Action& action);
     void watch_processes();
     void process_gone(uint32_t index, int pidfd, pid_t pid);

@@ -62,11 +62,12 @@ enum class WaitKind : uint32_t {
     timers,   // the library's own thread that fires timers
     present,  // showed its frame: held until the next step begins
     turn,     // new: runs when everything else waits
+    leave,    // closes a display's connection: held until what it drew was shown
 };
 
-/** Neither time nor another thread ends it: only the next step. */
+/** Neither time nor another thread ends it: only the next step (or, leaving, the step's end). */
 inline constexpr bool is_held(WaitKind kind) {
-    return kind == WaitKind::step || kind == WaitKind::present;
+    return kind == WaitKind::step || kind == WaitKind::present || kind == WaitKind::leave;
 }
 
 /** Bits of ClockPage::present_apis: what showed frames through the present gate. */
@@ -117,6 +118,7 @@ struct alignas(64) ProcessSlot {
     uint32_t first_thread;
     uint32_t timers_thread;  // slot, or kNone
     uint64_t stream;
+    uint32_t display_server;  // 1: serves the game, is none of it
 };
 
 struct ClockPage {
@@ -131,6 +133,7 @@ struct ClockPage {
     uint32_t seeded;                     // 1: random numbers come from `seed`
     std::atomic<uint32_t> present_apis;  // not constant, but changes once or twice
     uint64_t seed;
+    std::atomic<uint32_t> windows;  // of the game's; not constant, but changes seldom
 
     // Read by every clock read; alone in its cache line.
     alignas(64) std::atomic<uint64_t> now_ns;
@@ -159,6 +162,7 @@ static_assert(std::atomic<uint64_t>::is_always_lock_free);
 static_assert(sizeof(ThreadSlot) == 64 && sizeof(ProcessSlot) == 64);
 static_assert(offsetof(ClockPage, monotonic_base_ns) == 16);
 static_assert(offsetof(ClockPage, seed) == 48);
+static_assert(offsetof(ClockPage, windows) == 56);
 static_assert(offsetof(ClockPage, now_ns) == 64);
 static_assert(offsetof(ClockPage, lock) == 128);
 static_assert(offsetof(ClockPage, limit_ns) == 144);

@@ -247,6 +247,20 @@ inline void open_step_locked(ClockPage& page, uint64_t delta_ns) {
     move_limit_locked(page, delta_ns);
 }
 
+/** Between two steps, at the end of one: who was held because it leaves goes on, at this instant.
+ */
+inline void let_leave_locked(ClockPage& page) {
+    const uint64_t now = page.now_ns.load(std::memory_order_relaxed);
+    for (uint32_t i = 0; i < slots_in_use(page); ++i) {
+        ThreadSlot& slot = page.threads[i];
+        if (slot.state.load(std::memory_order_relaxed) == ThreadState::waiting &&
+            slot.kind.load(std::memory_order_relaxed) == WaitKind::leave) {
+            slot.deadline_ns.store(now, std::memory_order_relaxed);
+        }
+    }
+    move_limit_locked(page, 0);
+}
+
 /** A free slot, counted as running; kNone if there is none. */
 inline uint32_t allocate_thread_locked(ClockPage& page, uint32_t process, uint64_t stream) {
     for (uint32_t i = 0; i < kMaxThreads; ++i) {
@@ -302,6 +316,7 @@ inline uint32_t expect_process_locked(ClockPage& page, int32_t parent_pid, int32
         process.first_thread = thread;
         process.timers_thread = kNone;
         process.stream = stream;
+        process.display_server = 0;
         ++process.generation;
         process.state = ProcessState::expected;
         return i;
@@ -352,7 +367,8 @@ inline const char* wait_kind_name(WaitKind kind) {
                                      "a signal",
                                      "timers",
                                      "next step, with its frame shown",
-                                     "its turn"};
+                                     "its turn",
+                                     "the step's picture, to leave"};
     const auto index = static_cast<uint32_t>(kind);
     return index < sizeof names / sizeof *names ? names[index] : "unknown";
 }

@@ -284,7 +284,10 @@ void CaptureOutput::show_frame(int64_t now_ns) {
     size_t visible_nodes = 0;
     wlr_surface* lone = find_lone_surface(&visible_nodes);
     if (must_wait_for_memory(lone, now_ns)) {
-        return;
+        if (!last_chance_) {
+            return;
+        }
+        hold_since_ns_ = 0;  // it is copied instead
     }
     // Without a beat of our own every picture counts, also of a game that is faster than we are.
     // In a step a display server's last word counts: it is asked for it at the end. And a picture
@@ -405,7 +408,26 @@ bool CaptureOutput::send_frame_callbacks(bool display_server) {
     return round.sent;
 }
 
+void CaptureOutput::show_before_it_goes(const StepTime& step) {
+    if (step_ || shown_early_ == step.step || !wlr_scene_output_needs_frame(scene_output_)) {
+        return;
+    }
+    step_ = step;
+    step_shown_ = [this, number = step.step](bool presented) {
+        shown_early_ = presented ? number : shown_early_;
+    };
+    last_chance_ = true;
+    show_frame(monotonic_ns());
+    last_chance_ = false;
+    step_.reset();
+    step_shown_ = {};
+}
+
 void CaptureOutput::finish_step(const StepTime& step, std::function<void(bool presented)> shown) {
+    if (showed_what_went(step.step)) {
+        shown(true);  // what there is now is the next step's
+        return;
+    }
     if (!wlr_scene_output_needs_frame(scene_output_)) {
         shown(false);
         return;

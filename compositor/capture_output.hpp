@@ -78,6 +78,14 @@ public:
      * whether it was a new picture. */
     void finish_step(const StepTime& step, std::function<void(bool presented)> shown);
 
+    /** A step's picture waits for memory. */
+    bool showing_step() const { return step_.has_value(); }
+    /** A window is about to go, and takes what it shows with it: that is the picture of the step,
+     * if it was not seen yet. */
+    void show_before_it_goes(const StepTime& step);
+    /** Whether that was so in this step. */
+    bool showed_what_went(uint64_t step) const { return step != 0 && shown_early_ == step; }
+
     /** What consumers can read; see ConsumerFormats::set(). */
     void set_readable(std::optional<std::vector<PictureLayout>> readable);
     /** Where games are told what to allocate. Borrowed. */
@@ -150,6 +158,8 @@ private:
     std::optional<int64_t> beat_ns_;  // while a tick of the pacer is handled
     std::optional<StepTime> step_;    // being shown
     std::function<void(bool)> step_shown_;
+    bool last_chance_ = false;  // what is shown now can't be shown later
+    uint64_t shown_early_ = 0;  // step whose picture was shown before its end
 };
 
 }  // namespace stepscope

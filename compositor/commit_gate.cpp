@@ -24,6 +24,8 @@ void CommitGate::guard(wlr_surface* surface) {
     }
     client_commit_.connect(surface_->events.client_commit,
                            [this](void*) { handle_commit_request(); });
+    client_destroy_.connect_to_end(wl_resource_get_client(surface_->resource),
+                                   [this](void*) { open(); });
     destroy_.connect(surface_->events.destroy, [this](void*) {
         waiting_.clear();
         guard(nullptr);
@@ -54,6 +56,7 @@ void CommitGate::handle_shown() {
 void CommitGate::open() {
     client_commit_.disconnect();
     destroy_.disconnect();
+    client_destroy_.disconnect();
     while (showing_ || !waiting_.empty()) {
         handle_shown();
     }

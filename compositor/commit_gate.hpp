@@ -19,7 +19,8 @@ public:
     CommitGate& operator=(const CommitGate&) = delete;
     ~CommitGate() { open(); }
 
-    /** Guards this surface from its next commit on, and no other; null guards none. */
+    /** Guards this surface from its next commit on, and no other; null guards none. Where its
+     * client goes, what waits is let in: the last picture is the one to be seen. */
     void guard(wlr_surface* surface);
     /** The picture was shown: the next one may come. */
     void handle_shown();
@@ -38,6 +39,7 @@ private:
     std::deque<Waiting> waiting_;  // each locked in the surface's queue
     Listener client_commit_;
     Listener destroy_;
+    Listener client_destroy_;
 };
 
 }  // namespace stepscope

@@ -38,6 +38,15 @@ public:
         wl_list_insert(&signal.listener_list, &raw_.listener.link);
     }
 
+    /** Called when the client goes, before anything of it does. */
+    void connect_to_end(wl_client* client, Handler handler) {
+        disconnect();
+        handler_ = std::move(handler);
+        raw_.listener.notify = dispatch;
+        wl_client_add_destroy_listener(client, &raw_.listener);
+        connected_ = true;
+    }
+
     void disconnect() {
         if (std::exchange(connected_, false)) {
             wl_list_remove(&raw_.listener.link);

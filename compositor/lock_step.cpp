@@ -234,6 +234,8 @@ void LockStep::forget_answer() {
     if (done_) {
         forgotten_ = true;
         done_ = [](const Outcome&) {};
+    } else if (told_) {
+        request_recheck();  // not now: the consumer is just going
     }
 }
 
@@ -305,7 +307,9 @@ int LockStep::handle_recheck(int fd, uint32_t /*mask*/, void* data) {
     (void)!::read(fd, &count, sizeof(count));
     auto* self = static_cast<LockStep*>(data);
     self->looped_ = true;
-    if (!self->deferred_) {
+    if (!self->done_ && self->told_) {
+        self->tell_end();
+    } else if (!self->deferred_) {
         self->controller_.recheck();
     } else if (self->quiet()) {
         self->handle_step_done(*std::exchange(self->deferred_, {}));
@@ -317,7 +321,9 @@ int LockStep::handle_recheck(int fd, uint32_t /*mask*/, void* data) {
 
 int LockStep::handle_timeout(void* data) {
     auto* self = static_cast<LockStep*>(data);
-    if (self->preparing_ && self->next_) {
+    if (self->ended_ && self->done_ && !self->output_.showing_step()) {
+        self->end_now(false, "");
+    } else if (self->preparing_ && self->next_) {
         self->done_ = std::exchange(self->next_, std::nullopt)->done;
         self->answer({.status = Status::timeout,
                       .step = self->step_,
@@ -357,9 +363,9 @@ void LockStep::handle_step_done(const ClockController::StepResult& result) {
     }
     if (preparing_) {
         handle_prepared();
-    } else if (controller_.first_process_ended() && !handed_over_ &&
-               result.status != ClockController::StepStatus::cancelled) {
+    } else if (result.status != ClockController::StepStatus::cancelled && must_wait_for_word()) {
         // Somebody else knows why it ended, and whether others go on for it.
+        waited_for_rest_ = handed_over_;
         ended_step_ = result;
         wl_event_source_timer_update(timeout_.get(), kEndPatienceMs);
     } else {
@@ -367,40 +373,59 @@ void LockStep::handle_step_done(const ClockController::StepResult& result) {
     }
 }
 
+// A launcher may be followed by what it started, and that is awaited once only: what does not live
+// in the session's time has no end here.
+bool LockStep::must_wait_for_word() const {
+    if (ended_) {
+        return false;
+    }
+    return handed_over_ ? !waited_for_rest_ && controller_.game_process_count() == 0
+                        : controller_.first_process_ended();
+}
+
 void LockStep::finish(const ClockController::StepResult& result) {
     using Ended = ClockController::StepStatus;
     // Time may have been advanced since.
     Outcome outcome{.step = step_, .now_ns = static_cast<int64_t>(result.now_ns) - origin_ns_};
-    switch (result.status) {
-        case Ended::presented:
-        case Ended::no_commit:
-            // A game that waits for time alone, or in the present gate, came to the end without
-            // asking: what it sent last may not have been read yet.
-            if (drained_) {
-                show(std::move(outcome), result.presents);
-            } else {
-                deferred_ = result;
-                request_recheck();
-            }
-            return;
-        case Ended::cancelled:
-            outcome.status = Status::timeout;
-            outcome.message = controller_.describe();
-            break;
-        case Ended::exited:
-        case Ended::crashed:
-            if (handed_over_) {
-                outcome.status = Status::timeout;
-                outcome.message =
-                    "no process of the game lives in the session's time any more; what it started "
-                    "runs on its own";
-                break;
-            }
-            outcome.status = result.status == Ended::crashed ? Status::crashed : Status::exited;
-            outcome.message = result.message;
-            ended_ = outcome;
-            break;
+    const bool over = result.status == Ended::exited || result.status == Ended::crashed;
+    if (result.status == Ended::cancelled) {
+        outcome.status = Status::timeout;
+        outcome.message = controller_.describe();
+        answer(outcome);
+    } else if (over && handed_over_ && !ended_) {
+        outcome.status = Status::timeout;
+        outcome.message =
+            "no process of the game lives in the session's time any more; what it started runs on "
+            "its own";
+        answer(outcome);
+    } else if (!drained_) {
+        // A game that ended, waits for time alone, or in the present gate, came to the end without
+        // asking: what it sent last may not have been read yet.
+        deferred_ = result;
+        request_recheck();
+    } else if (over || ended_) {
+        if (!ended_) {
+            ended_ = Outcome{
+                .status = result.status == Ended::crashed ? Status::crashed : Status::exited,
+                .message = result.message};
+        }
+        answer_end(std::move(outcome), result.presents);
+    } else {
+        show(std::move(outcome), result.presents);
     }
+}
+
+// Its windows are gone: what they showed last was kept as they went, and an empty screen is no
+// picture of the game's.
+void LockStep::answer_end(Outcome outcome, uint64_t presents) {
+    ended_->step = outcome.step;
+    ended_->now_ns = outcome.now_ns;
+    if (!output_.showed_what_went(step_)) {
+        answer(*ended_);
+        return;
+    }
+    outcome.status = Status::presented;
+    note_picture(presents);
     answer(outcome);
 }
 
@@ -430,6 +455,13 @@ void LockStep::show_picture(Outcome outcome, uint64_t presents) {
                             outcome.status = presented ? Status::presented : Status::no_commit;
                             if (presented) {
                                 note_picture(presents);
+                            } else if (ended_) {
+                                outcome.status = ended_->status;
+                                outcome.message = ended_->message;
+                            } else if (controller_.anybody_leaves() && controller_.let_leave()) {
+                                // Nothing of theirs is left to be seen, and they go: the same step
+                                // comes to its end once more.
+                                return;
                             }
                             answer(outcome);
                         });
@@ -457,13 +489,31 @@ void LockStep::note_picture(uint64_t presents) {
 void LockStep::answer(const Outcome& outcome) {
     wl_event_source_timer_update(timeout_.get(), 0);
     deferred_.reset();
+    const bool end_told =
+        forgotten_ || outcome.status == Status::exited || outcome.status == Status::crashed;
     if (step_end_) {
         step_end_(outcome.now_ns);
     }
     if (Done done = std::exchange(done_, {})) {
         done(outcome);
     }
+    if (end_told) {
+        tell_end();
+    }
     begin_next();
+}
+
+void LockStep::tell_end() {
+    if (auto told = std::exchange(told_, {})) {
+        told();
+    }
+}
+
+void LockStep::handle_before_unmap() {
+    if (done_ && !preparing_ && !advancing_ && controller_.step_open()) {
+        output_.show_before_it_goes(
+            {.step = step_, .now_ns = static_cast<int64_t>(controller_.limit_ns()) - origin_ns_});
+    }
 }
 
 void LockStep::handle_handover() {
@@ -473,17 +523,37 @@ void LockStep::handle_handover() {
     }
 }
 
-void LockStep::handle_game_ended(bool crashed, const std::string& how) {
+void LockStep::handle_game_over(bool crashed, const std::string& how, std::function<void()> told) {
     if (!ended_) {
         ended_ = Outcome{.status = crashed ? Status::crashed : Status::exited,
                          .step = step_,
                          .now_ns = now_ns(),
                          .message = how};
     }
+    told_ = std::move(told);
+    if (!done_) {
+        tell_end();
+    } else if (const auto result = std::exchange(ended_step_, {})) {
+        finish(*result);
+    } else if (!output_.showing_step()) {
+        // The X server may still be at it, and what the game sent last is not read yet.
+        wl_event_source_timer_update(timeout_.get(), kEndPatienceMs);
+    }
+}
+
+void LockStep::end_now(bool crashed, const std::string& how) {
+    if (!ended_) {
+        ended_ = Outcome{.status = crashed ? Status::crashed : Status::exited, .message = how};
+    }
     ended_step_.reset();
+    starting_ns_.reset();
+    settling_.reset();
     if (done_) {
         controller_.set_callbacks({});
+        controller_.cancel_settling();
         controller_.cancel_step();
+        ended_->step = step_;
+        ended_->now_ns = now_ns();
         answer(*ended_);
     }
 }

@@ -97,8 +97,16 @@ public:
     void begin(int64_t length_ns, uint32_t timeout_ms, Done done);
     /** Nobody waits for the open step's answer any more. */
     void forget_answer();
-    /** The game is gone: an open step ends, later ones do so at once. */
-    void handle_game_ended(bool crashed, const std::string& how);
+    /** A window is about to go, with what it shows. */
+    void handle_before_unmap();
+    /**
+     * Nothing of the game is left. An open step comes to its end: a picture that is new in it is
+     * its answer, and the end that of the next one, at once. `told` is called when a step was
+     * answered with the end, or nobody is there to ask.
+     */
+    void handle_game_over(bool crashed, const std::string& how, std::function<void()> told);
+    /** The session ends now: so does an open step, and later ones do so at once. */
+    void end_now(bool crashed, const std::string& how);
     /** The game's first process has ended; others go on. */
     void handle_handover();
 
@@ -128,7 +136,10 @@ private:
     void handle_step_done(const ClockController::StepResult& result);
     void show(Outcome outcome, uint64_t presents);
     void note_picture(uint64_t presents);
+    bool must_wait_for_word() const;
     void finish(const ClockController::StepResult& result);
+    void answer_end(Outcome outcome, uint64_t presents);
+    void tell_end();
     void show_picture(Outcome outcome, uint64_t presents);
     void open(int64_t length_ns);
     void handle_settled();
@@ -158,6 +169,7 @@ private:
     std::function<void(int64_t)> step_end_;
     int64_t origin_ns_ = 0;  // of what consumers call virtual time
     bool handed_over_ = false;
+    bool waited_for_rest_ = false;
     std::optional<ClockController::StepResult> ended_step_;  // the game's end is not explained yet
     bool advancing_ = false;
     bool looped_ = false;
@@ -170,6 +182,7 @@ private:
     std::optional<int64_t> starting_ns_;  // of the step, while the X server takes its input
     std::optional<Drawn> settling_;       // while the X server draws the step's picture
     std::optional<Outcome> ended_;
+    std::function<void()> told_;  // that it ended; empty once that was so
 };
 
 }  // namespace stepscope

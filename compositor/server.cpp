@@ -331,6 +331,18 @@ void Server::create_globals() {
             .focus = [this](wlr_surface* surface) { seat_->focus(surface); },
             .contents_moved = [this] { seat_->handle_contents_moved(); },
             .game_changed = [this](View* view) { handle_game_changed(view); },
+            .before_unmap =
+                [this] {
+                    if (lock_step_) {
+                        lock_step_->handle_before_unmap();
+                    }
+                },
+            .count_changed =
+                [this](unsigned count) {
+                    if (lock_step_) {
+                        lock_step_->controller().set_windows(count);
+                    }
+                },
         });
     seat_ = std::make_unique<Seat>(
         display, scene_.get(), layout_, clock_, [this](wlr_surface* surface) {
@@ -494,8 +506,10 @@ void Server::consider_end() {
     if (!game_end_) {
         return;
     }
-    if (game_empty_ || (ending_ && !options_.until_empty)) {
+    if (ending_ && (game_empty_ || !options_.until_empty)) {
         stop();
+    } else if (game_empty_) {
+        handle_game_over();
     } else if (options_.until_empty || windows_->has_windows()) {
         no_window_since_ns_.reset();
     } else if (!lock_step_) {
@@ -540,6 +554,23 @@ void Server::terminate_game() {
     game_->terminate(lock_step_ && !control_->stepped() ? kStandingGrace : kPoliteGrace);
 }
 
+// In lock-step the game's last picture may be on its way to a step, and its end to the next one.
+void Server::handle_game_over() {
+    if (!lock_step_ || game_end_->how == GameEnd::How::not_started) {
+        stop();
+        return;
+    }
+    if (!std::exchange(game_over_, true)) {
+        lock_step_->handle_game_over(game_end_->how == GameEnd::How::signaled, describe_end(),
+                                     [this] { stop(); });
+    }
+}
+
+std::string Server::describe_end() const {
+    return std::format("'{}' {}", options_.command.front(),
+                       game_end_.value_or(GameEnd{GameEnd::How::signaled, SIGKILL}).describe());
+}
+
 void Server::stop() {
     if (std::exchange(stopped_, true)) {
         return;
@@ -547,9 +578,7 @@ void Server::stop() {
     exit_status_ = game_end_ ? game_end_->exit_status() : 1;
     const GameEnd end = game_end_.value_or(GameEnd{GameEnd::How::signaled, SIGKILL});
     if (lock_step_) {
-        lock_step_->handle_game_ended(
-            end.how == GameEnd::How::signaled,
-            std::format("'{}' {}", options_.command.front(), end.describe()));
+        lock_step_->end_now(end.how == GameEnd::How::signaled, describe_end());
     }
     switch (end.how) {
         case GameEnd::How::exited:

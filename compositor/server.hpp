@@ -63,6 +63,8 @@ private:
     void consider_end();
     void request_end();
     void terminate_game();
+    void handle_game_over();
+    std::string describe_end() const;
     void stop();
 
     const Options& options_;
@@ -102,6 +104,7 @@ private:
     bool stopped_ = false;
     bool ending_ = false;
     bool game_empty_ = false;
+    bool game_over_ = false;
     int exit_status_ = 1;
 };
 

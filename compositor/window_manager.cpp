@@ -73,6 +73,12 @@ void WindowManager::handle_map(View* view) {
     arrange();
 }
 
+void WindowManager::handle_before_unmap(View* view) {
+    if (view->parent() == nullptr) {
+        hooks_.before_unmap();
+    }
+}
+
 void WindowManager::handle_unmap(View* view) {
     std::erase(mapped_, view);
     if (focused_ == view) {

@@ -22,6 +22,10 @@ public:
         std::function<void()> contents_moved;
         /** The window that has the output changed, or its title did; null for none. */
         std::function<void(View*)> game_changed;
+        /** A window, not a dialog, is about to be unmapped; its picture is still there. */
+        std::function<void()> before_unmap;
+        /** Windows of all kinds that exist, also those that are not shown. */
+        std::function<void(unsigned)> count_changed;
     };
 
     WindowManager(wl_event_loop* loop, wlr_scene* scene, Hooks hooks);
@@ -36,6 +40,9 @@ public:
     /** A view appeared, went, or shows another size; views call these. */
     void handle_map(View* view);
     void handle_unmap(View* view);
+    void handle_before_unmap(View* view);
+    void handle_created() { hooks_.count_changed(++count_); }
+    void handle_destroyed() { hooks_.count_changed(--count_); }
     void handle_resize(View* view);
     void handle_title(View* view);
     /** The window is asked for: by a click, by itself, by a launcher. */
@@ -60,6 +67,7 @@ private:
     wlr_box output_{};
     std::vector<View*> mapped_;  // newest last
     View* focused_ = nullptr;
+    unsigned count_ = 0;
     EventSource idle_timer_;
 };
 

@@ -9,13 +9,15 @@ public:
         : shell_(shell),
           toplevel_(toplevel),
           tree_(wlr_scene_xdg_surface_create(shell.windows_.windows_layer(), toplevel->base)) {
+        shell_.windows_.handle_created();
         wlr_scene_node_set_enabled(&tree_->node, false);
         // Popups find the tree that they belong into here.
         toplevel_->base->data = tree_;
         wlr_surface* surface = toplevel_->base->surface;
         commit_.connect(surface->events.commit, [this](void*) { handle_commit(); });
         map_.connect(surface->events.map, [this](void*) { shell_.windows_.handle_map(this); });
-        unmap_.connect(surface->events.unmap, [this](void*) { handle_unmap(); });
+        // Before the scene hides it.
+        unmap_.connect_first(surface->events.unmap, [this](void*) { handle_unmap(); });
         auto configure = [this](void*) {
             if (toplevel_->base->initialized) {
                 wlr_xdg_surface_schedule_configure(toplevel_->base);
@@ -37,6 +39,8 @@ public:
             shell_.toplevels_.remove_if([this](const auto& other) { return other.get() == this; });
         });
     }
+
+    ~Toplevel() override { shell_.windows_.handle_destroyed(); }
 
     wlr_surface* surface() const override { return toplevel_->base->surface; }
     View* parent() const override {
@@ -98,6 +102,7 @@ private:
     }
 
     void handle_unmap() {
+        shell_.windows_.handle_before_unmap(this);
         wlr_scene_node_set_enabled(&tree_->node, false);
         shown_ = {};
         shell_.windows_.handle_unmap(this);

@@ -18,6 +18,7 @@ public:
     Window(XwaylandServer& server, wlr_xwayland_surface* window)
         : server_(server), window_(window) {
         window_->data = this;
+        server_.windows_.handle_created();
         associate_.connect(window_->events.associate, [this](void*) { handle_associate(); });
         dissociate_.connect(window_->events.dissociate, [this](void*) {
             map_.disconnect();
@@ -65,7 +66,10 @@ public:
         });
     }
 
-    ~Window() override { hide(); }
+    ~Window() override {
+        hide();
+        server_.windows_.handle_destroyed();
+    }
 
     wlr_surface* surface() const override { return window_->surface; }
     View* parent() const override {
@@ -196,6 +200,9 @@ private:
     void hide() {
         if (tree_ == nullptr) {
             return;
+        }
+        if (in_manager_) {
+            server_.windows_.handle_before_unmap(this);
         }
         wlr_scene_node_destroy(&tree_->node);
         tree_ = nullptr;

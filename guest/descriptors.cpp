@@ -150,6 +150,13 @@ int epoll_until(Thread& thread, int fd, uint64_t deadline, const sigset_t* mask,
     }
 }
 
+/** It is about to be closed, or was replaced: what is known of it ends. */
+void forget_fd(int fd) {
+    forget_random_fd(fd);
+    forget_x11_fd(fd);
+    close_timer_fd(fd);
+}
+
 bool is_set(const fd_set* set, int fd) {
     return set && FD_ISSET(fd, set);
 }
@@ -394,11 +401,26 @@ STEPSCOPE_EXPORT int close(int fd) {
         if (is_library_fd(fd)) {
             return 0;
         }
-        forget_random_fd(fd);
-        forget_x11_fd(fd);
-        close_timer_fd(fd);
+        leave_display(fd);
+        forget_fd(fd);
     }
     return real::close(fd);
+}
+
+STEPSCOPE_EXPORT int dup2(int from, int to) {
+    const int result = real::dup2(from, to);
+    if (result >= 0 && from != to && current()) {
+        forget_fd(to);
+    }
+    return result;
+}
+
+STEPSCOPE_EXPORT int dup3(int from, int to, int flags) {
+    const int result = real::dup3(from, to, flags);
+    if (result >= 0 && current()) {
+        forget_fd(to);
+    }
+    return result;
 }
 
 STEPSCOPE_EXPORT int close_range(unsigned first, unsigned last, int flags) {
@@ -415,9 +437,7 @@ STEPSCOPE_EXPORT int close_range(unsigned first, unsigned last, int flags) {
             }
             start = fd + 1;
         } else if (!(flags & ~CLOSE_RANGE_UNSHARE)) {
-            forget_random_fd(static_cast<int>(fd));
-            forget_x11_fd(static_cast<int>(fd));
-            close_timer_fd(static_cast<int>(fd));
+            forget_fd(static_cast<int>(fd));
         }
     }
     return start <= last ? real::close_range(start, last, flags) : 0;

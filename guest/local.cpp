@@ -116,6 +116,7 @@ void start() {
     if (find_page()) {
         process.pid = static_cast<int32_t>(raw_syscall(SYS_getpid));
         install_fork_handlers();
+        watch_process_exit();
         join_page();
     }
     started.store(kStarted);

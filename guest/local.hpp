@@ -195,11 +195,23 @@ Thread* reader(int fd, short events, bool blocks = true);
  * they are when it acts upon the first of them. So a client waits for its turn before it looks, and
  * before it goes on with what has come.
  */
+/** …told by its peer's name, which is kept until the descriptor is closed. */
 bool is_x11(int fd);
 /** What is awaited of X servers with these events of poll: POLLIN where answers are, with POLLOUT
  * where requests are about to be sent. The descriptor may be one of epoll. */
 short x11_events(int fd, short events);
+/** The descriptor is about to be closed, or to mean something else. */
 void forget_x11_fd(int fd);
+
+/**
+ * leaving.cpp: a program that closes its connection to a display, or exits, takes its windows with
+ * it. It is held before that until what it drew last was shown, so that no picture is lost; so are
+ * its requests, which a display server does not read any more where both come at once.
+ */
+void leave_display(int fd);
+/** A child has its parent's connections, but they are not its own to end. */
+void disown_displays();
+void watch_process_exit();
 
 /** evdev.cpp: where these bytes were read from an input device, its events happened now. */
 void restamp_events(int fd, void* buffer, size_t size);

@@ -60,6 +60,7 @@ void claim(uint32_t index) {
     ProcessSlot& slot = process.page->processes[index];
     slot.pid = process.pid;
     slot.start_time = process_start_time(process.pid);
+    slot.display_server = process.display_server;
     slot.state = ProcessState::live;
 }
 
@@ -70,6 +71,7 @@ void after_fork_in_child() {
     thread.tid = static_cast<uint32_t>(raw_syscall(SYS_gettid));
     thread.slot = kNone;
     thread.young = false;
+    disown_displays();
     if (thread.wake_fd >= 0) {
         protect_fd(thread.wake_fd, false);
         raw_syscall(SYS_close, thread.wake_fd);

@@ -43,6 +43,14 @@
     X(accept)                       \
     X(accept4)                      \
     X(close)                        \
+    X(connect)                      \
+    X(shutdown)                     \
+    X(dup2)                         \
+    X(dup3)                         \
+    X(exit)                         \
+    X(_exit)                        \
+    X(_Exit)                        \
+    X(quick_exit)                   \
     X(close_range)                  \
     X(syscall)                      \
     X(pthread_create)               \

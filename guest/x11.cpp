@@ -25,6 +25,11 @@ constexpr int kMaxNesting = 5;  // the kernel's own limit
 constinit Watched all_watched[kMaxWatched];
 constinit std::atomic<uint32_t> watched_count = 0;
 
+/** What is known of a descriptor: a game's main loop asks for the same ones in each frame. */
+enum class Peer : uint8_t { unknown, x11, other };
+constexpr int kMaxPeers = 4096;
+constinit std::atomic<Peer> peers[kMaxPeers];
+
 /** Nothing in there has the library's pipe, but only an instance of epoll says so. */
 bool is_epoll(int fd) {
     return real::epoll_ctl(fd, EPOLL_CTL_DEL, process.notify_fd, nullptr) != 0 && errno == ENOENT;
@@ -37,6 +42,20 @@ Watched* find_watched(int epoll, int fd) {
         }
     }
     return nullptr;
+}
+
+Peer find_peer(int fd) {
+    static constexpr char kFolder[] = "/tmp/.X11-unix/";
+    sockaddr_un address{};
+    socklen_t size = sizeof address;
+    if (::getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+        return errno == ENOTCONN || errno == EBADF ? Peer::unknown : Peer::other;
+    }
+    // Names outside the file system begin with a zero.
+    const char* path = address.sun_path + (address.sun_path[0] == 0);
+    return address.sun_family == AF_UNIX && ::strncmp(path, kFolder, sizeof kFolder - 1) == 0
+               ? Peer::x11
+               : Peer::other;
 }
 
 void drop(Watched& watched) {
@@ -62,17 +81,18 @@ uint32_t events_of(int epoll, int nesting) {
 }  // namespace
 
 bool is_x11(int fd) {
-    static constexpr char kFolder[] = "/tmp/.X11-unix/";
-    sockaddr_un address{};
-    socklen_t size = sizeof address;
-    if (process.display_server ||
-        ::getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0 ||
-        address.sun_family != AF_UNIX) {
+    if (process.display_server) {
         return false;
     }
-    // Names outside the file system begin with a zero.
-    const char* path = address.sun_path + (address.sun_path[0] == 0);
-    return ::strncmp(path, kFolder, sizeof kFolder - 1) == 0;
+    const bool known = fd >= 0 && fd < kMaxPeers;
+    Peer peer = known ? peers[fd].load(std::memory_order_relaxed) : Peer::unknown;
+    if (peer == Peer::unknown) {
+        peer = find_peer(fd);
+        if (known) {
+            peers[fd].store(peer, std::memory_order_relaxed);
+        }
+    }
+    return peer == Peer::x11;
 }
 
 short x11_events(int fd, short events) {
@@ -89,6 +109,9 @@ short x11_events(int fd, short events) {
 }
 
 void forget_x11_fd(int fd) {
+    if (fd >= 0 && fd < kMaxPeers) {
+        peers[fd].store(Peer::unknown, std::memory_order_relaxed);
+    }
     if (watched_count.load(std::memory_order_relaxed) == 0) {
         return;
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -458,10 +459,15 @@ void x11_client(Waiter waiter) {
     address.sun_family = AF_UNIX;
     const std::string name = "/tmp/.X11-unix/X" + std::to_string(::getpid());
     name.copy(address.sun_path + 1, name.size());
-    const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    // Numbers are used again: what was known of this one before does not count.
+    const int fd = ::open("/dev/null", O_RDONLY);
+    pollfd one{fd, POLLIN, 0};
+    ::poll(&one, 1, 0);
+    const int connection = ::socket(AF_UNIX, SOCK_STREAM, 0);
     (void)!::read(STDIN_FILENO, address.sun_path, 1);  // the server is there: a zero
     const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
-    report("connect", ::connect(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
+    report("connect", ::connect(connection, reinterpret_cast<sockaddr*>(&address), size), 0);
+    ::dup2(connection, fd);
     std::thread([] {
         char byte = 0;
         (void)!::read(STDIN_FILENO, &byte, 1);  // never comes

@@ -58,6 +58,16 @@ def runtime(monkeypatch):
 
 
 @pytest.fixture
+def with_sound(runtime):
+    """Sessions in lock-step have sound."""
+    device = "libasound_module_pcm_stepscope.so"
+    build = Path(shutil.which("stepscope")).resolve().parent.parent
+    if not any((folder / device).exists()
+               for folder in (build / "guest", *build.glob("lib*/**/stepscope"))):
+        pytest.skip("built without ALSA")
+
+
+@pytest.fixture
 def game(tmp_path):
     """Makes commands of the test game: game(backend, *options) and the report that it writes."""
     count = 0

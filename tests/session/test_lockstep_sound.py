@@ -22,15 +22,7 @@ RUNS = int(os.environ.get("STEPSCOPE_TEST_SOUND_RUNS", "3"))
 # With an X server, time begins some milliseconds later, and between two frames of the test game.
 SOUND = ("--lockstep", "--audio", "session", "--no-xwayland")
 
-
-@pytest.fixture(autouse=True)
-def with_sound(runtime):
-    device = "libasound_module_pcm_stepscope.so"
-    program = shutil.which("stepscope")
-    build = Path(program).resolve().parent.parent
-    if not any((folder / device).exists()
-               for folder in (build / "guest", *build.glob("lib*/**/stepscope"))):
-        pytest.skip("built without ALSA")
+pytestmark = pytest.mark.usefixtures("with_sound")
 
 
 def pipeline(frames: int, fps: int) -> Pipeline:

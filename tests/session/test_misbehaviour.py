@@ -91,9 +91,10 @@ def test_one_that_ends_within_a_step_is_told_apart(how, status, message, xwaylan
             {how}
             """), xwayland=xwayland) as session:
         for _ in range(5):
-            assert session.step().status < Status.EXITED
+            assert session.control.step(10**9 // 60, 20000).status < Status.EXITED
         result = session.control.step(10**9 // 60, 20000)
         assert result.status == status and message in result.message
+        assert result.now_ns == 6 * (10**9 // 60), "a step covers its time, whatever ends in it"
         wait_until(lambda: not is_alive(session.pid), "the end of the session")
 
 
