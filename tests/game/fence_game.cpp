@@ -61,6 +61,8 @@ uint32_t format_of(PictureLayout layout) {
         case PictureLayout::nv12:
         case PictureLayout::nv12_two_files:
             return DRM_FORMAT_NV12;
+        case PictureLayout::p010:
+            return DRM_FORMAT_P010;
         case PictureLayout::ten_bit:
             return DRM_FORMAT_XRGB2101010;
         case PictureLayout::half_float:
@@ -431,11 +433,12 @@ int run_fence_game(int argc, char** argv) {
                    "Node that --memory gbm allocates on, as in /dev/dri/card0; otherwise the "
                    "first that can");
     app.add_option("--layout", options.layout,
-                   "packed (RGB), nv12, nv12-two-files, 10-bit or half-float")
+                   "packed (RGB), nv12, nv12-two-files, p010, 10-bit or half-float")
         ->transform(CLI::CheckedTransformer(
             std::map<std::string, PictureLayout>{{"packed", PictureLayout::packed},
                                                  {"nv12", PictureLayout::nv12},
                                                  {"nv12-two-files", PictureLayout::nv12_two_files},
+                                                 {"p010", PictureLayout::p010},
                                                  {"10-bit", PictureLayout::ten_bit},
                                                  {"half-float", PictureLayout::half_float}}));
     app.add_flag("--explicit-sync", options.explicit_sync, "linux-drm-syncobj-v1");

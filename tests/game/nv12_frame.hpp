@@ -14,6 +14,7 @@
 /**
  * Numbered pictures in NV12: the number and its CRC-32 are the first eight bytes of the luma plane;
  * all other luma has one value that the number gives, as have all bytes of the two chroma channels.
+ * Pictures in P010 are the same to the byte, with rows that are twice as long.
  */
 namespace stepscope::nv12_frame {
 

@@ -13,6 +13,7 @@ enum class PictureLayout {
     packed,          // four bytes a pixel
     nv12,            // luma, and chroma behind it
     nv12_two_files,  // luma, and chroma in a DMA-BUF of its own
+    p010,            // as nv12, with two bytes a sample
     ten_bit,         // XRGB2101010
     half_float       // XBGR16161616F
 };

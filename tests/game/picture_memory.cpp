@@ -28,6 +28,7 @@ Places choose_places(PictureLayout layout, int width, int height) {
         case PictureLayout::half_float:
             break;
         case PictureLayout::nv12:
+        case PictureLayout::p010:
             return {{first + kGap + first / 2}, {{0, 0, stride}, {0, first + kGap, stride}}};
         case PictureLayout::nv12_two_files:
             return {{first, first / 2}, {{0, 0, stride}, {1, 0, stride}}};
@@ -64,6 +65,9 @@ size_t row_bytes(PictureLayout layout, int width) {
         case PictureLayout::nv12:
         case PictureLayout::nv12_two_files:
             pixel = 1;
+            break;
+        case PictureLayout::p010:
+            pixel = 2;
             break;
         case PictureLayout::half_float:
             pixel = 8;

@@ -116,6 +116,10 @@ TEST_CASE("two planes in a DMA-BUF each") {
     check_layout({"nv12-two-files", "NV12", 2, 2, kWidth, 512});
 }
 
+TEST_CASE("two planes of ten bits") {
+    check_layout({"p010", "P010", 2, 1, size_t{kWidth} * 2, 768});
+}
+
 TEST_CASE("ten bits a channel") {
     check_layout({"10-bit", "XR30", 1, 1, size_t{kWidth} * 4, 1280});
 }
