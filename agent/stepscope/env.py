@@ -182,8 +182,8 @@ class Env(gymnasium.Env):
 
         self._picture: Picture | None = None
         self._last: StepResult | None = None
-        self._over = True
-        self._game_ended = True
+        self._over = self._game_ended = True
+        self._why_over = "there was no reset yet"
 
     @staticmethod
     def _expect(name: str, value: Any, choices: Sequence[Any]) -> None:
@@ -229,19 +229,21 @@ class Env(gymnasium.Env):
             session.close()
         self._picture = None
         self._over = self._game_ended = True
+        self._why_over = "the environment is closed"
 
     def step_task(self, action: Any) -> Task:
         """A step in parts: stops after each request, until the control connection has something
         to read. What step() runs, and what several environments run side by side."""
         if self._over:
-            raise gymnasium.error.ResetNeeded("the episode is over; call reset() first")
+            raise gymnasium.error.ResetNeeded(f"{self._why_over}; call reset() first")
         result = None
-        fresh = False
+        fresh = stepping = False
         self._observer.begin_step()
         try:
             # The observation that led to the action stays beside the one that follows from it.
             self.session.control.pin()
             self._apply(action)
+            stepping = True
             for _ in range(self._frames_per_step):
                 self.session.begin_step()
                 yield
@@ -253,6 +255,12 @@ class Env(gymnasium.Env):
             status = Status.CRASHED
             message = f"the session was lost: {error}"
             result = StepResult(status, self._last.step, self._last.now_ns, message)
+        except BaseException:
+            # Most likely Ctrl-C: half a step was sent, or half an answer read.
+            if stepping:
+                self.close()
+                self._why_over = "the step before was interrupted, which ended the game"
+            raise
         result.fresh = fresh
         self._last = result
         self._picture = result.picture or self._picture
@@ -267,6 +275,7 @@ class Env(gymnasium.Env):
             terminated = bool(self._terminated(observation, info))
         reward = float(self._reward(observation, info)) if self._reward is not None else 0.0
         self._over = truncated or terminated
+        self._why_over = "the episode is over"
         return observation, reward, terminated, truncated, info
 
     def reset_task(self, *, seed: int | None, options: Mapping[str, Any] | None) -> Task:

@@ -113,6 +113,28 @@ def test_the_observation_before_is_there_beside_the_one_that_followed(transport)
             observation = following
 
 
+def test_a_step_that_was_interrupted_asks_for_a_reset(monkeypatch):
+    """As by Ctrl-C in a notebook, where one goes on with the same environment."""
+    with closing(stepscope.Env(COMMAND, **SIZE)) as env:
+        with pytest.raises(gymnasium.error.ResetNeeded, match="no reset yet"):
+            env.step(0)
+        env.reset(seed=1)
+
+        def interrupt():
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(env.session, "finish_step", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                env.step(0)
+        with pytest.raises(gymnasium.error.ResetNeeded, match="was interrupted"):
+            env.step(0)
+        env.reset(seed=1)
+        assert env.step(0)[4]["fresh"]
+    with pytest.raises(gymnasium.error.ResetNeeded, match="is closed"):
+        env.step(0)
+
+
 def test_stacked_frames_are_those_of_their_steps():
     env = stepscope.Env(COMMAND, copy_observations=True, **SIZE)
     with (closing(gymnasium.wrappers.FrameStackObservation(env, 3)) as stacked,
