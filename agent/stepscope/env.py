@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import itertools
 import numbers
+import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -19,6 +23,7 @@ from stepscope.errors import SessionLost, StepscopeError
 from stepscope.observation import Observer
 from stepscope.session import Session, parse_rate
 from stepscope.socket_session import SocketSession
+from stepscope.trace import Header, Recorder
 
 OBSERVATIONS = ("rgb", "gray")
 OBS_TYPES = ("numpy", "torch")
@@ -91,6 +96,8 @@ class Env(gymnasium.Env):
     there together. copy_observations=True gives arrays that stay, and whoever keeps one without is
     warned. Gray, resized and torch observations are made, and stay as well.
 
+    traces names a folder, in which each game that is started becomes a trace for stepscope-trace.
+
     transport="socket" puts a GStreamer pipeline between the game and this process, which the frames
     and the steps go through.
 
@@ -131,6 +138,7 @@ class Env(gymnasium.Env):
         timeout: float = 20,
         render_mode: str | None = None,
         transport: str = "control",
+        traces: str | os.PathLike | None = None,
         **session_options: Any,
     ):
         self._session: Session | None = None
@@ -155,6 +163,10 @@ class Env(gymnasium.Env):
         self._timeout = timeout
         self._session_type = TRANSPORTS[transport]
         self._session_options = session_options
+        self._traces = None if traces is None else Path(traces)
+        self._recorder: Recorder | None = None
+        if self._traces is not None:
+            self._check_traces(transport)
         # A mistyped name is told now and not at reset().
         inspect.signature(self._session_type).bind(self._command, **session_options)
         self.render_mode = render_mode
@@ -225,8 +237,13 @@ class Env(gymnasium.Env):
 
     def close(self) -> None:
         session, self._session = self._session, None
-        if session is not None:
-            session.close()
+        recorder, self._recorder = self._recorder, None
+        try:
+            if recorder is not None and session is not None:
+                recorder.trace(session).save(self._name_trace(recorder.seed))
+        finally:
+            if session is not None:
+                session.close()
         self._picture = None
         self._over = self._game_ended = True
         self._why_over = "the environment is closed"
@@ -322,6 +339,28 @@ class Env(gymnasium.Env):
             timeout=self._timeout,
             **self._session_options,
         )
+        if self._traces is not None:
+            header = Header(
+                self._command, width, height, str(self._rate), seed, **self._session_options
+            )
+            self._recorder = self._session.recorder = Recorder(header)
+            self._session.inputs.recorder = self._recorder
+
+    def _check_traces(self, transport: str) -> None:
+        known = {field.name for field in dataclasses.fields(Header)}
+        if others := sorted(set(self._session_options) - known):
+            raise StepscopeError(f"a trace has no {', '.join(others)}; leave it out, or traces")
+        if transport != "control":
+            raise StepscopeError(f'traces are not there with transport="{transport}"')
+        if not self._traces.is_dir():
+            raise StepscopeError(f"traces is {os.fspath(self._traces)!r}; expected a folder")
+
+    def _name_trace(self, seed: int | None) -> Path:
+        """One that is not there yet."""
+        for number in itertools.count(1):
+            path = self._traces / f"seed-{seed}{f'-{number}' if number > 1 else ''}.jsonl"
+            if not path.exists():
+                return path
 
     def _wait_for_picture(self) -> Task:
         for _ in range(MAX_START_STEPS):

@@ -7,10 +7,14 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from stepscope import gamepads, keys
 from stepscope.control import Control
 from stepscope.wire import fixed, uints
+
+if TYPE_CHECKING:
+    from stepscope.trace import Recorder
 
 MANAGER_CREATE = 0
 KEYBOARD_KEYMAP, KEYBOARD_KEY, KEYBOARD_MODIFIERS = 0, 1, 2
@@ -28,6 +32,7 @@ class Inputs:
     def __init__(self, connection: Control):
         self.time_ms = 0
         self.held: set[str] = set()
+        self.recorder: Recorder | None = None
         self._codes: set[int] = set()
         self._connection = connection
         self._pads: dict[int, int] = {}
@@ -64,12 +69,16 @@ class Inputs:
         if pad := gamepads.split_name(name):
             number = gamepads.button_number(pad[1])
             self._send_pad(pad[0], GAMEPAD_BUTTON, uints(number, int(down)))
+            self._note({"pad_button": name, "pressed": down})
         elif name.startswith(keys.BUTTON_PREFIX):
-            code = keys.button_code(name.removeprefix(keys.BUTTON_PREFIX))
+            button = name.removeprefix(keys.BUTTON_PREFIX)
+            code = keys.button_code(button)
             self._send_pointer(POINTER_BUTTON, uints(self.time_ms, code, int(down)))
             self._frame()
+            self._note({"button": button, "pressed": down})
         else:
             self._press_key(keys.key_code(name), down)
+            self._note({"key": name, "pressed": down})
         (self.held.add if down else self.held.discard)(name)
 
     def move_to(self, x: float, y: float) -> None:
@@ -78,11 +87,13 @@ class Inputs:
         place = [round(min(max(value, 0.0), 1.0) * extent) for value in (x, y)]
         self._send_pointer(POINTER_MOTION_ABSOLUTE, uints(self.time_ms, *place, extent, extent))
         self._frame()
+        self._note({"move_to": [float(x), float(y)]})
 
     def move_by(self, dx: float, dy: float) -> None:
         """In pixels."""
         self._send_pointer(POINTER_MOTION, uints(self.time_ms, fixed(dx), fixed(dy)))
         self._frame()
+        self._note({"move_by": [float(dx), float(dy)]})
 
     def scroll(self, right: int, up: int) -> None:
         """Clicks of the wheel."""
@@ -93,6 +104,7 @@ class Inputs:
                 arguments = uints(self.time_ms, axis, value) + struct.pack("=i", clicks)
                 self._send_pointer(POINTER_AXIS_DISCRETE, arguments)
         self._frame()
+        self._note({"scroll": [int(right), int(up)]})
 
     def tilt(self, name: str, value: float) -> None:
         """A stick or trigger of a gamepad, pad_leftx and so on: sticks from -1 to 1, right and down
@@ -101,6 +113,12 @@ class Inputs:
         place = round(gamepads.check_value(axis, value) * gamepads.FULL)
         number = gamepads.axis_number(axis)
         self._send_pad(gamepad, GAMEPAD_AXIS, struct.pack("=Ii", number, place))
+        self._note({"pad_axis": name, "value": float(value)})
+
+    def _note(self, event: dict[str, Any]) -> None:
+        """As traces have it."""
+        if self.recorder is not None:
+            self.recorder.add_event(event)
 
     def _send_pad(self, gamepad: int, opcode: int, arguments: bytes) -> None:
         if gamepad not in self._pads:

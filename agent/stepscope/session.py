@@ -13,11 +13,15 @@ import time
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stepscope.control import END_NOT_STARTED, Control, StepResult
 from stepscope.errors import SessionLost, StepscopeError
 from stepscope.inputs import Inputs
 from stepscope.scratch import Scratch
+
+if TYPE_CHECKING:
+    from stepscope.trace import Recorder
 
 READY_SECONDS = 60  # until the compositor must take connections
 END_SECONDS = 15
@@ -67,6 +71,7 @@ class Session:
         self.rate = parse_rate(fps)
         self.timeout = timeout
         self.log_text = ""
+        self.recorder: Recorder | None = None  # of what it shows, set before the first step
         self._steps = 0
         self._control: Control | None = None
         self._process: subprocess.Popen | None = None
@@ -149,6 +154,8 @@ class Session:
             self._check_started()
             raise
         self.inputs.time_ms = result.now_ns // 1_000_000 & 0xFFFFFFFF
+        if self.recorder is not None:
+            self.recorder.add_step(self, result)
         return result
 
     def step(self, count: int = 1) -> StepResult:

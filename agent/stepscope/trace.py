@@ -7,6 +7,7 @@ showed a new one. Two runs are the same when all steps are.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from stepscope import gamepads, keys
-from stepscope.control import Gate, Picture, Status
+from stepscope.control import Gate, Picture, Status, StepResult
 from stepscope.errors import StepscopeError
 from stepscope.inputs import Inputs
 from stepscope.session import Session
@@ -240,11 +241,74 @@ def hash_picture(picture: Picture) -> str:
     return hashlib.blake2b(picture.rgb_copy(), digest_size=16).hexdigest()
 
 
+class Recorder:
+    """Writes down what a session is given and what it shows, from its first step on: see
+    Session.recorder. Each step is of one frame."""
+
+    def __init__(self, header: Header):
+        self._header = header
+        self._events: list[dict[str, Any]] = []
+        self._steps: list[Step] = []
+        self._virtual = False
+
+    @property
+    def seed(self) -> int | None:
+        return self._header.seed
+
+    @property
+    def last(self) -> Step:
+        return self._steps[-1]
+
+    def add_event(self, event: dict[str, Any]) -> None:
+        self._events.append(event)
+
+    def add_step(self, session: Session, result: StepResult) -> None:
+        hashed = hash_picture(result.picture) if result.fresh and result.picture else None
+        self._virtual = self._virtual or (hashed is not None and takes_part_in_time(session))
+        step = Step(
+            len(self._steps) + 1, result.status.text, result.now_ns, hashed, self._events
+        )
+        self._events = []
+        self._steps.append(step)
+
+    def trace(self, session: Session) -> Trace:
+        """Of what was so far. The session must not be closed."""
+        header = dataclasses.replace(
+            self._header, versions=versions(), gate=gate_text(session), steps=len(self._steps)
+        )
+        if not self._virtual:
+            header.tier = "T0"
+            header.tier_reason = f"the process of the game's window has not loaded {CLOCK_LIBRARY}"
+        elif header.seed is None:
+            header.tier, header.tier_reason = "T1", "no seed was given"
+        else:
+            header.tier, header.tier_reason = "T2", "not verified"
+        return Trace(header, self._steps)
+
+
+def gate_text(session: Session) -> str:
+    """The gate that its pictures came through, such as "present (EGL)"."""
+    control = session.control
+    name = control.gate.name.lower()
+    apis = ", ".join(control.present_apis)
+    return f"{name} ({apis})" if control.gate == Gate.PRESENT else name
+
+
+def takes_part_in_time(session: Session) -> bool:
+    """Whether the process that shows the window has the session's clock."""
+    pid = session.control.facts.window.pid
+    try:
+        return CLOCK_LIBRARY in Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return False
+
+
 class Run:
     """One run of a trace's command with given inputs."""
 
     def __init__(self, header: Header, script: dict[int, list[dict[str, Any]]], timeout: float):
-        self._session = header.session(timeout)
+        self.session = header.session(timeout)
+        self.session.recorder = self._recorder = Recorder(header)
         self._script = script
         self.picture: Picture | None = None
 
@@ -252,37 +316,23 @@ class Run:
         return self
 
     def __exit__(self, *_) -> None:
-        self._session.close()
+        self.session.close()
 
     def steps(self, count: int) -> Iterator[Step]:
         """At most `count`: the one in which the game ends, or does not come to an end, is the
         last. `picture` is valid until the next one."""
         for number in range(1, count + 1):
-            events = self._script.get(number, [])
-            for event in events:
-                send_event(self._session.inputs, event)
-            result = self._session.step()
+            for event in self._script.get(number, []):
+                send_event(self.session.inputs, event)
+                self._recorder.add_event(event)
+            result = self.session.step()
             self.picture = result.picture
-            fresh = result.fresh and result.picture is not None
-            hashed = hash_picture(result.picture) if fresh else None
-            yield Step(number, result.status.text, result.now_ns, hashed, events)
+            yield self._recorder.last
             if result.status >= Status.EXITED:
                 return
 
-    def gate(self) -> str:
-        """The gate that its pictures came through, such as "present (EGL)"."""
-        control = self._session.control
-        name = control.gate.name.lower()
-        apis = ", ".join(control.present_apis)
-        return f"{name} ({apis})" if control.gate == Gate.PRESENT else name
-
-    def takes_part_in_time(self) -> bool:
-        """Whether the process that shows the window has the session's clock."""
-        pid = self._session.control.facts.window.pid
-        try:
-            return CLOCK_LIBRARY in Path(f"/proc/{pid}/maps").read_text()
-        except OSError:
-            return False
+    def trace(self) -> Trace:
+        return self._recorder.trace(self.session)
 
 
 def versions() -> dict[str, str]:
@@ -299,20 +349,7 @@ def versions() -> dict[str, str]:
 def record(
     header: Header, script: dict[int, list[dict[str, Any]]], count: int, timeout: float
 ) -> Trace:
-    header.versions = versions()
-    steps = []
-    virtual = False
     with Run(header, script, timeout) as run:
-        for step in run.steps(count):
-            steps.append(step)
-            virtual = virtual or (step.hash is not None and run.takes_part_in_time())
-        header.gate = run.gate()
-    header.steps = len(steps)
-    if not virtual:
-        header.tier = "T0"
-        header.tier_reason = f"the process of the game's window has not loaded {CLOCK_LIBRARY}"
-    elif header.seed is None:
-        header.tier, header.tier_reason = "T1", "no seed was given"
-    else:
-        header.tier, header.tier_reason = "T2", "not verified"
-    return Trace(header, steps)
+        for _ in run.steps(count):
+            pass
+        return run.trace()

@@ -11,6 +11,8 @@ import pytest
 
 import stepscope
 from stepscope.observation import Shrinker
+from stepscope.trace import Trace
+from stepscope.verify import replay
 from support.frame_code import read_frame_number
 
 gymnasium = pytest.importorskip("gymnasium", reason="python3-gymnasium is not installed")
@@ -111,6 +113,32 @@ def test_the_observation_before_is_there_beside_the_one_that_followed(transport)
             assert np.array_equal(observation, before)
             assert np.shares_memory(following, env.picture.bgrx)
             observation = following
+
+
+def test_an_episode_can_be_proved(tmp_path):
+    for options, message in (({"traces": tmp_path / "none"}, "expected a folder"),
+                             ({"traces": tmp_path, "home": "/"}, "has no home"),
+                             ({"traces": tmp_path, "transport": "socket"}, "not there with")):
+        with pytest.raises(stepscope.StepscopeError, match=message):
+            stepscope.Env(COMMAND, **options, **SIZE)
+    with closing(stepscope.Env(COMMAND, keys=["Up", "mouse_left"], pointer="relative", traces=tmp_path,
+                               frames_per_step=2, reset_keys=[(3, "Return")], **SIZE)) as env:
+        for seed in (7, 7, 8):
+            env.reset(seed=seed)
+            env.action_space.seed(seed)
+            for _ in range(10):
+                *_, info = env.step(env.action_space.sample())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "seed-7-2.jsonl", "seed-7.jsonl", "seed-8.jsonl"]
+    first, again, other = (Trace.load(tmp_path / f"seed-{name}.jsonl") for name in ("7", "7-2", "8"))
+    assert len(first.steps) == info["step"] and first.header.tier == "T2"
+    assert first.steps == again.steps != other.steps
+    assert replay(other, timeout=20) is None
+    inputs = {kind for events in other.inputs().values() for event in events for kind in event}
+    assert inputs == {"key", "button", "pressed", "move_by"}
+    # What was not played is found out.
+    next(step for step in other.steps if step.inputs).inputs.clear()
+    assert replay(other, timeout=20).what.startswith("hash was")
 
 
 def test_a_step_that_was_interrupted_asks_for_a_reset(monkeypatch):
