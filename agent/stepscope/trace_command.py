@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -39,16 +40,28 @@ def parse_environment(pairs: list[str]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
+def check_place(path: str) -> None:
+    """Before the game is played, and not after."""
+    folder = Path(path).parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(path).is_dir():
+        raise StepscopeError(f"can't write {path}; expected a file in a folder that is there")
+
+
 def run_record(arguments: argparse.Namespace) -> int:
     if not arguments.command:
         raise StepscopeError("no command given; expected: stepscope-trace record -o FILE -- COMMAND")
     if arguments.steps < 1:
         raise StepscopeError(f"--steps {arguments.steps}: expected 1 or more")
+    check_place(arguments.output)
     script: dict = {}
     if arguments.inputs == "-":
         script = read_script(sys.stdin)
     elif arguments.inputs:
-        script = read_script(Path(arguments.inputs).read_text().splitlines())
+        try:
+            lines = Path(arguments.inputs).read_text().splitlines()
+        except (OSError, UnicodeError) as error:
+            raise StepscopeError(f"can't read --inputs {arguments.inputs}: {error}") from error
+        script = read_script(lines)
     header = Header(
         command=arguments.command,
         width=arguments.width,
@@ -65,7 +78,7 @@ def run_record(arguments: argparse.Namespace) -> int:
     last = trace.steps[-1]
     say(
         f"{arguments.output}: {describe(trace)}, last step {last.status}, "
-        f"gate {header.gate}, tier {header.tier} ({header.tier_reason})"
+        f"gate {trace.header.gate}, tier {trace.header.tier} ({trace.header.tier_reason})"
     )
     return EQUAL
 

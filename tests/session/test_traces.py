@@ -146,6 +146,9 @@ def test_usage_errors_of_traces(tmp_path):
     broken.write_text("no trace\n")
     for arguments in (["replay", broken], ["verify", tmp_path / "none"], ["record"],
                       ["verify", "--runs", 0, broken],
+                      ["record", "-o", tmp_path / "none" / "file", "--", "true"],
+                      ["record", "-o", tmp_path, "--", "true"],
+                      ["record", "-o", tmp_path / "file", "--inputs", "none", "--", "true"],
                       ["record", "-o", tmp_path / "file", "--", "/nonexistent"]):
         done = trace(*arguments)
         assert done.returncode == 2 and done.stderr, arguments
@@ -155,7 +158,7 @@ def test_usage_errors_of_traces(tmp_path):
 def test_a_trace_without_pictures_is_not_bit_exact(tmp_path):
     file = tmp_path / "dark.jsonl"
     done = trace("record", "-o", file, "-n", 3, "--seed", 1, "--no-xwayland", "--", "true")
-    assert done.returncode == 0 and "last step exited" in done.stderr
+    assert done.returncode == 0 and "last step exited, gate none, tier T0" in done.stderr
     done = trace("verify", "--runs", 1, file)
     assert done.returncode == 0, done.stderr
     header = stepscope.trace.Trace.load(tmp_path / "dark.verified.jsonl").header
