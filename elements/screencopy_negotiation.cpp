@@ -20,6 +20,14 @@ using Clock = PictureSource::Clock;
 /** How long a session may take to show its game in another size. */
 constexpr std::chrono::seconds kSizeTimeout{5};
 
+bool only_rate_differs(const GstCaps* ours, const GstCaps* theirs) {
+    GstPtr<GstCaps> any_rate(gst_caps_copy(theirs));
+    for (guint i = 0; i < gst_caps_get_size(any_rate.get()); ++i) {
+        gst_structure_remove_field(gst_caps_get_structure(any_rate.get(), i), "framerate");
+    }
+    return gst_caps_can_intersect(ours, any_rate.get()) != FALSE;
+}
+
 }  // namespace
 
 bool ScreencopyCapture::negotiate() {
@@ -77,10 +85,13 @@ bool ScreencopyCapture::negotiate() {
     post_error(
         element(), GST_CORE_ERROR, GST_CORE_ERROR_NEGOTIATION,
         std::format("downstream accepts none of what the session{} has: it has {}, accepted is "
-                    "{}; insert videoconvert, or glupload for DMA-BUF memory",
+                    "{}; {}",
                     device.empty() ? "" : " on '" + device + "'",
                     gst_caps_is_empty(offered.get()) ? "a format that can't be mapped" : ours.get(),
-                    theirs.get()));
+                    theirs.get(),
+                    only_rate_differs(offered.get(), peer.get())
+                        ? "choose a framerate that it has, or insert videorate"
+                        : "insert videoconvert, or glupload for DMA-BUF memory"));
     return false;
 }
 

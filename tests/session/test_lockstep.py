@@ -168,6 +168,13 @@ def test_a_session_without_lockstep_says_how_to_start_it(game):
             stepped().play()
 
 
+def test_a_rate_that_no_step_can_have_is_named(game):
+    command, _ = game("wayland", "--rate", 60)
+    with Session(*command, options=("--lockstep",)):
+        with stepped(rate=2000) as pipeline:
+            assert "choose a framerate" in pipeline.error()
+
+
 def test_who_only_watches_a_session_in_lock_step_is_told_so(game):
     command, _ = game("wayland", "--rate", 60)
     with Session(*command, options=("--lockstep",)), Pipeline(f"{SOURCE} ! {SINK}") as watching:
