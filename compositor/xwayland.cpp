@@ -16,7 +16,7 @@ namespace stepscope {
 class XwaylandServer::Window final : public View {
 public:
     Window(XwaylandServer& server, wlr_xwayland_surface* window)
-        : server_(server), window_(window) {
+        : server_(server), window_(window), own_width_(window->width), own_height_(window->height) {
         window_->data = this;
         server_.windows_.handle_created();
         associate_.connect(window_->events.associate, [this](void*) { handle_associate(); });
@@ -93,6 +93,7 @@ public:
         return {0, 0, window_->width, window_->height};
     }
     void fill(const wlr_box& output) override {
+        filled_ = true;
         configure(output.x, output.y, output.width, output.height);
     }
     void place(int x, int y) override {
@@ -150,7 +151,18 @@ private:
         }
     }
 
+    // A window manager hears of what a window is like, its size hints, its parent, by changes of
+    // properties, and of those only that come after its own request to be told. A client may have
+    // made all of it by then, and its window mapped. By now wlroots has read what there is.
+    void give_back_its_size() {
+        if (managed() && std::exchange(filled_, false) &&
+            (parent() != nullptr || keeps_its_size())) {
+            configure(window_->x, window_->y, own_width_, own_height_);
+        }
+    }
+
     void handle_associate() {
+        give_back_its_size();
         map_.connect(window_->surface->events.map, [this](void*) { show(); });
         unmap_.connect(window_->surface->events.unmap, [this](void*) { hide(); });
         commit_.connect(window_->surface->events.commit, [this](void*) {
@@ -169,9 +181,12 @@ private:
     }
 
     void handle_configure(const wlr_xwayland_surface_configure_event& event) {
+        own_width_ = (event.mask & XCB_CONFIG_WINDOW_WIDTH) != 0 ? event.width : own_width_;
+        own_height_ = (event.mask & XCB_CONFIG_WINDOW_HEIGHT) != 0 ? event.height : own_height_;
         const wlr_box& output = server_.windows_.output_box();
         if (managed() && parent() == nullptr && !keeps_its_size()) {
             // It gets the output; a client that asked for less is told what it has.
+            filled_ = true;
             wlr_xwayland_surface_configure(
                 window_, static_cast<int16_t>(output.x), static_cast<int16_t>(output.y),
                 static_cast<uint16_t>(output.width), static_cast<uint16_t>(output.height));
@@ -226,6 +241,9 @@ private:
     wlr_xwayland_surface* window_;
     wlr_scene_tree* tree_ = nullptr;
     wlr_box shown_{};
+    int own_width_;  // that the client gave it
+    int own_height_;
+    bool filled_ = false;  // it was given the output instead
     bool in_manager_ = false;
     Listener associate_, dissociate_, map_, unmap_, commit_, destroy_;
     Listener configure_, fullscreen_, minimize_, maximize_, activate_, map_request_;

@@ -31,6 +31,11 @@ Result<std::unique_ptr<X11Display>> X11Display::connect() {
             connection, xcb_present_query_version(connection, 1, 2), nullptr));
         display->present_opcode = version ? present->major_opcode : uint8_t{0};
     }
+    // Like toolkits do: what makes a window and says what it is like then goes out in one piece.
+    for (const char* name : {"_NET_WM_NAME", "UTF8_STRING", "_NET_WM_PID", "WM_DELETE_WINDOW",
+                             "WM_PROTOCOLS", "_NET_WM_STATE", "_NET_WM_STATE_FULLSCREEN"}) {
+        display->atom(name);
+    }
     const auto* input = xcb_get_extension_data(connection, &xcb_input_id);
     if (input != nullptr && input->present != 0) {
         const XcbPtr<xcb_input_xi_query_version_reply_t> version(xcb_input_xi_query_version_reply(
@@ -42,10 +47,15 @@ Result<std::unique_ptr<X11Display>> X11Display::connect() {
 }
 
 xcb_atom_t X11Display::atom(std::string_view name) const {
+    if (const auto known = atoms_.find(name); known != atoms_.end()) {
+        return known->second;
+    }
     const XcbPtr<xcb_intern_atom_reply_t> reply(xcb_intern_atom_reply(
         connection, xcb_intern_atom(connection, 0, static_cast<uint16_t>(name.size()), name.data()),
         nullptr));
-    return reply ? reply->atom : xcb_atom_t{XCB_ATOM_NONE};
+    const xcb_atom_t atom = reply ? reply->atom : xcb_atom_t{XCB_ATOM_NONE};
+    atoms_.emplace(name, atom);
+    return atom;
 }
 
 xcb_visualid_t X11Display::find_visual(uint8_t depth) const {

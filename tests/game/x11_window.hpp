@@ -7,6 +7,8 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -34,6 +36,7 @@ public:
     X11Display& operator=(const X11Display&) = delete;
     ~X11Display() { xcb_disconnect(connection); }
 
+    /** Asks the server once for each name. */
     xcb_atom_t atom(std::string_view name) const;
     /** A colour map, needed for windows whose depth is not the root's. */
     xcb_visualid_t find_visual(uint8_t depth) const;
@@ -50,6 +53,8 @@ public:
 
 private:
     X11Display(xcb_connection_t* opened, xcb_screen_t* first) : connection(opened), screen(first) {}
+
+    mutable std::map<std::string, xcb_atom_t, std::less<>> atoms_;
 };
 
 /** The window that the game draws into, with MIT-SHM. */
