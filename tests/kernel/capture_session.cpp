@@ -102,14 +102,6 @@ unsigned amount(const char* variable, unsigned usual) {
     return wanted != nullptr ? static_cast<unsigned>(std::stoul(wanted)) : usual;
 }
 
-std::string program(const char* variable) {
-    const char* path = std::getenv(variable);
-    if (path == nullptr) {
-        missing(std::string("the path of a program is not set: ") + variable);
-    }
-    return path;
-}
-
 std::string session_node() {
     if (const char* wanted = std::getenv("STEPSCOPE_TEST_RENDER_NODE")) {
         return wanted;

@@ -56,8 +56,6 @@ private:
 /** The render node that sessions compose with: STEPSCOPE_TEST_RENDER_NODE, else that of the vgem
  * device, which there is in the VM. */
 std::string session_node();
-/** The program that a variable of the environment names. */
-std::string program(const char* variable);
 
 /** A compositor on vgem with a fence game in it. */
 class CaptureSession {

@@ -2,271 +2,34 @@
 // Gamepads, from an agent at the frame socket through the compositor and the kernel to a game.
 #include <fcntl.h>
 #include <libevdev/libevdev.h>
-#include <poll.h>
 #include <signal.h>
-#include <spawn.h>
-#include <stepscope-agent.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <chrono>
-#include <cmath>
 #include <cstdlib>
 #include <filesystem>
-#include <format>
 #include <fstream>
 #include <map>
-#include <nlohmann/json.hpp>
+#include <memory>
 #include <random>
 #include <set>
-#include <thread>
 
 #include "base/unique_fd.hpp"
+#include "pad_session.hpp"
 #include "requirement.hpp"
-#include "tests/game/frame_code.hpp"
 
 using namespace stepscope;
 using namespace stepscope::testing;
-using namespace std::chrono_literals;
 
 namespace {
 
-constexpr int kWatchdogMs = 120'000;
 constexpr int64_t kStepNs = 16'666'667;
-
-std::string environment(const char* variable) {
-    const char* value = std::getenv(variable);
-    if (value == nullptr) {
-        missing(std::string("not set: ") + variable);
-    }
-    return value;
-}
 
 /** 300 are the record's. */
 int step_count() {
     const char* count = std::getenv("STEPSCOPE_TEST_STEPS");
     return count != nullptr ? std::atoi(count) : 100;
 }
-
-bool wait_until(const std::function<bool()>& condition) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kWatchdogMs);
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() > deadline) {
-            return false;
-        }
-        std::this_thread::sleep_for(20ms);
-    }
-    return true;
-}
-
-/** A program, killed with this object unless it has ended. */
-class Process {
-public:
-    explicit Process(std::vector<std::string> words) {
-        std::vector<char*> arguments;
-        for (std::string& word : words) {
-            arguments.push_back(word.data());
-        }
-        arguments.push_back(nullptr);
-        if (::posix_spawnp(&pid_, arguments.front(), nullptr, nullptr, arguments.data(), environ) !=
-            0) {
-            FAIL("can't start " << words.front());
-        }
-    }
-    Process(const Process&) = delete;
-    Process& operator=(const Process&) = delete;
-    ~Process() { end(SIGKILL); }
-
-    void end(int signal) {
-        if (pid_ > 0) {
-            ::kill(pid_, signal);
-            ::waitpid(std::exchange(pid_, -1), nullptr, 0);
-        }
-    }
-
-private:
-    pid_t pid_ = -1;
-};
-
-/** A session with gamepads. */
-class PadSession {
-public:
-    PadSession(std::vector<std::string> options, const std::vector<std::string>& game) {
-        if (::access("/dev/uinput", R_OK | W_OK) < 0) {
-            missing("there is no /dev/uinput to write to");
-        }
-        std::string pattern = "/tmp/stepscope-kernel-XXXXXX";
-        REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-        directory_ = pattern;
-        name_ = directory_.substr(directory_.size() - 6);
-        int ends[2];
-        REQUIRE(::pipe2(ends, 0) == 0);
-        const UniqueFd ready(ends[0]);
-        UniqueFd told(ends[1]);
-        ::fcntl(ready.get(), F_SETFD, FD_CLOEXEC);
-        const std::set<std::string> before = nodes();
-        options.insert(options.begin(), {environment("STEPSCOPE"), "--session", name_, "-W", "320",
-                                         "-H", "240", "--no-xwayland", "--renderer", "pixman",
-                                         "--ready-fd", std::to_string(told.get())});
-        options.emplace_back("--");
-        options.insert(options.end(), game.begin(), game.end());
-        for (std::string& word : options) {
-            if (word == "REPORT") {
-                word = report_file();
-            }
-        }
-        process_.emplace(options);
-        told.reset();
-        pollfd polled{ready.get(), POLLIN, 0};
-        char line[512];
-        if (::poll(&polled, 1, kWatchdogMs) != 1 || ::read(ready.get(), line, sizeof(line)) <= 0) {
-            FAIL("the session did not start");
-        }
-        for (const std::string& node : nodes()) {
-            if (!before.contains(node)) {
-                pads_.push_back(node);
-            }
-        }
-        // By number: that is the order in which they were made.
-        std::ranges::sort(pads_, {}, [](const std::string& node) {
-            return std::stoi(node.substr(node.find_first_of("0123456789")));
-        });
-    }
-    ~PadSession() {
-        end(SIGTERM);
-        std::error_code ignored;
-        std::filesystem::remove_all(directory_, ignored);
-    }
-    PadSession(const PadSession&) = delete;
-    PadSession& operator=(const PadSession&) = delete;
-
-    void end(int signal) { process_->end(signal); }
-    const std::string& name() const { return name_; }
-    const std::vector<std::string>& pads() const { return pads_; }
-    std::string socket() const { return directory_ + "/frames"; }
-    bool pads_are_gone() const {
-        return std::ranges::none_of(pads_,
-                                    [](const auto& node) { return std::filesystem::exists(node); });
-    }
-
-    /** The pad events that the game has reported so far, each with its number among all inputs. */
-    const std::vector<nlohmann::json>& events() {
-        if (!report_.is_open()) {
-            report_.open(report_file());
-        }
-        for (std::string line; std::getline(report_, line) && !report_.eof();) {
-            nlohmann::json parsed = nlohmann::json::parse(line);
-            if (parsed.at("event") == "pad") {
-                events_.push_back(std::move(parsed));
-            }
-        }
-        report_.clear();
-        return events_;
-    }
-    /** How many of them came before this input or are it. */
-    size_t events_until(uint32_t input) {
-        return static_cast<size_t>(std::ranges::count_if(
-            events(), [input](const auto& event) { return event.at("input") <= input; }));
-    }
-
-private:
-    static std::set<std::string> nodes() {
-        std::set<std::string> all;
-        for (const auto& entry : std::filesystem::directory_iterator("/dev/input")) {
-            if (entry.path().filename().string().starts_with("event")) {
-                all.insert(entry.path());
-            }
-        }
-        return all;
-    }
-    std::string report_file() const { return directory_ + "/report"; }
-
-    std::string directory_;
-    std::string name_;
-    std::vector<std::string> pads_;
-    std::optional<Process> process_;
-    std::ifstream report_;
-    std::vector<nlohmann::json> events_;
-};
-
-/** An agent that steps a session through a pipeline in a process of its own. */
-class Agent {
-public:
-    explicit Agent(const PadSession& session)
-        : pipeline_({"gst-launch-1.0", "-q", "wlscreencopysrc", "mode=lockstep", "timeout=60000",
-                     "session=" + session.name(), "!", "video/x-raw,framerate=60/1", "!",
-                     "fencesink", "wait=steps", "socket-path=" + session.socket()}) {
-        const stepscope_agent_options options{.name = "test", .credits = 2, .steps = 1};
-        char why[256] = "";
-        const bool connected = wait_until([&] {
-            agent_ = stepscope_agent_connect(session.socket().c_str(), &options, why, sizeof(why));
-            return agent_ != nullptr;
-        });
-        INFO(why);
-        REQUIRE(connected);
-        take_frame(0);
-    }
-    Agent(const Agent&) = delete;
-    Agent& operator=(const Agent&) = delete;
-    ~Agent() { stepscope_agent_destroy(agent_); }
-
-    stepscope_agent* get() { return agent_; }
-    void kill_pipeline() { pipeline_.end(SIGKILL); }
-
-    /** Takes a step. Returns the number of the last input in its picture. */
-    uint32_t step() {
-        uint64_t sequence = 0;
-        REQUIRE(stepscope_agent_step(agent_, &sequence) == 0);
-        return take_frame(sequence);
-    }
-
-    const std::vector<std::string>& refusals() const { return refusals_; }
-    /** Of the newest picture, a number that is another one for others. */
-    size_t picture() const { return picture_; }
-
-private:
-    uint32_t take_frame(uint64_t sequence) {
-        for (;;) {
-            stepscope_agent_event event{};
-            const int got = stepscope_agent_next(agent_, kWatchdogMs, &event);
-            INFO(stepscope_agent_error(agent_));
-            REQUIRE(got == 1);
-            REQUIRE(event.type != STEPSCOPE_AGENT_END);
-            if (event.type == STEPSCOPE_AGENT_SLOT) {
-                slots_[event.slot.slot] = event.slot;
-            } else if (event.type == STEPSCOPE_AGENT_REFUSED) {
-                refusals_.emplace_back(event.text);
-            } else if (event.type == STEPSCOPE_AGENT_FRAME) {
-                const auto& plane = slots_.at(event.frame.slot).plane[0];
-                const auto* bytes =
-                    static_cast<const uint8_t*>(stepscope_agent_map(agent_, event.frame.slot));
-                REQUIRE(bytes != nullptr);
-                const frame_code::ConstPixels pixels{bytes, 320, 240, plane.stride};
-                const auto seen = frame_code::read_input_sequence(pixels);
-                picture_ = 0;
-                for (uint32_t y = 0; y < 240; ++y) {
-                    const auto* row = reinterpret_cast<const uint32_t*>(bytes + y * plane.stride);
-                    for (uint32_t x = 0; x < 320; ++x) {
-                        // The fourth byte means nothing.
-                        picture_ = (picture_ ^ (row[x] & 0xffffff)) * 0x100000001b3;
-                    }
-                }
-                REQUIRE(stepscope_agent_release(agent_, event.frame.frame, -1) == 0);
-                if (event.frame.answers == sequence) {
-                    return seen.value_or(0);
-                }
-            }
-        }
-    }
-
-    Process pipeline_;
-    stepscope_agent* agent_ = nullptr;
-    std::map<uint32_t, stepscope_agent_slot> slots_;
-    std::vector<std::string> refusals_;
-    size_t picture_ = 0;
-};
 
 struct Change {
     unsigned pad;
@@ -370,7 +133,7 @@ private:
 
 TEST_CASE("a game sees in each step what was pressed before it, and that alone") {
     PadSession session({"--lockstep", "--gamepads", "2"},
-                       {environment("STEPSCOPE_TESTGAME"), "--backend", "wayland", "--fullscreen",
+                       {program("STEPSCOPE_TESTGAME"), "--backend", "wayland", "--fullscreen",
                         "--vsync", "--report", "REPORT"});
     REQUIRE(session.pads().size() == 2);
     Agent agent(session);
@@ -473,7 +236,7 @@ TEST_CASE("Doom, which knows nothing of us, goes where its stick points") {
 
 TEST_CASE("a gamepad is let go when who held it is killed, and gone with its session") {
     PadSession session({"--lockstep", "--gamepads", "1"},
-                       {environment("STEPSCOPE_TESTGAME"), "--backend", "wayland", "--fullscreen",
+                       {program("STEPSCOPE_TESTGAME"), "--backend", "wayland", "--fullscreen",
                         "--vsync", "--report", "REPORT"});
     REQUIRE(session.pads().size() == 1);
     const std::string& node = session.pads().front();

@@ -18,6 +18,15 @@ namespace stepscope::testing {
     std::abort();  // both macros leave by an exception
 }
 
+/** The path of a program that the test needs; a variable of the environment has it. */
+inline std::string program(const char* variable) {
+    const char* path = std::getenv(variable);
+    if (path == nullptr) {
+        missing(std::string("the path of a program is not set: ") + variable);
+    }
+    return path;
+}
+
 /** The value of a device that the test needs. */
 template <typename T>
 T require_device(Result<T> result) {
