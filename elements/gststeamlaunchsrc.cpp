@@ -192,6 +192,7 @@ static void gst_steam_launch_src_handle_message(GstBin* bin, GstMessage* message
         }
         if (gst_message_has_name(message, "stepscope-ended")) {
             priv->stream->note_session_over();
+            priv->launcher->notify_session_over();
         }
     }
     GST_BIN_CLASS(parent_class)->handle_message(bin, message);

@@ -24,6 +24,8 @@ constexpr milliseconds kScanWhileRunning{1000};
 constexpr milliseconds kTitleGrace{1000};
 /** A session that ends takes its capture with it, and says so soon. */
 constexpr milliseconds kCaptureGrace{1000};
+/** …and is gone some seconds after that: all of the game has to end before. */
+constexpr milliseconds kSessionEndGrace{15000};
 constexpr milliseconds kCommandGrace{2000};
 /** A client writes down what it has to. */
 constexpr milliseconds kClientGrace{5000};
@@ -332,7 +334,12 @@ std::optional<AttemptEnd> LaunchAttempt::check() {
     if (signals_.capture_over && !capture_over_at_) {
         capture_over_at_ = Clock::now();
     }
-    if (capture_over_at_ && Clock::now() > *capture_over_at_ + kCaptureGrace) {
+    if (capture_over_at_ && signals_.session_over) {
+        // It is over, however long its process takes.
+        if (Clock::now() > *capture_over_at_ + kSessionEndGrace) {
+            return finish(command_end_.value_or(ProcessEnd{}), plan_.label);
+        }
+    } else if (capture_over_at_ && Clock::now() > *capture_over_at_ + kCaptureGrace) {
         return AttemptEnd{AttemptEnd::Kind::capture_error, {}, debug_text()};
     }
     return check_deadline();

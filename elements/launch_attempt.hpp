@@ -25,6 +25,7 @@ struct LaunchSignals {
     std::atomic<bool> stop = false;
     std::atomic<bool> first_frame = false;
     std::atomic<bool> capture_over = false;  // the capture found the session gone, or failed
+    std::atomic<bool> session_over = false;  // …and the session had said that it ends
 };
 
 /** What a launch tells the element; called on its thread, without a lock. */

@@ -55,11 +55,17 @@ void TitleLauncher::notify_capture_over() {
     signals_.wake();
 }
 
+void TitleLauncher::notify_session_over() {
+    signals_.session_over = true;
+    signals_.wake();
+}
+
 void TitleLauncher::run() {
     const auto begin = std::chrono::steady_clock::now();
     for (unsigned number = 1; !signals_.stop; ++number) {
         signals_.first_frame = false;
         signals_.capture_over = false;
+        signals_.session_over = false;
         LaunchAttempt attempt(settings_, signals_, hooks_.attempt, number);
         const AttemptEnd end = attempt.run();
         if (end.kind == AttemptEnd::Kind::failed) {

@@ -41,6 +41,7 @@ public:
     bool stopping() const { return signals_.stop; }
     void notify_first_frame();
     void notify_capture_over();
+    void notify_session_over();
 
 private:
     void run();

@@ -2,6 +2,7 @@
 """steamlaunchsrc when somebody is killed, when a launcher is done, and when it is stopped."""
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -68,6 +69,19 @@ def test_somebody_is_killed(library, game, who, on_exit):
         else:
             launch.drain(SOON)
             assert launch.stages()[-1] == "exited"
+
+
+def test_a_session_that_takes_long_to_end_is_awaited(game, tmp_path):
+    """The capture says at once that the session is over; its process may be there for a while, on
+    a busy machine for one."""
+    program = tmp_path / "stepscope"
+    program.write_text(f"#!/bin/sh\n'{shutil.which('stepscope')}' \"$@\"\nstatus=$?\n"
+                       "sleep 3\nexit $status\n")
+    program.chmod(0o755)
+    command, _ = game("wayland", "--rate", 60, "--exit-after", 1)
+    with Launch(f"{quoted(command)} on-exit=restart stepscope={program}") as launch:
+        launch.stage("first-frame", 60, attempt=2)
+        assert "exited" in launch.stages()
 
 
 @pytest.mark.parametrize("who", ["launcher", "game", "compositor"])
