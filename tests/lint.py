@@ -150,13 +150,13 @@ def check_tidy(root: Path, build: Path, results: Results) -> None:
         results.add("lint/clang-tidy", "skipped", 0, "clang-tidy is not installed")
         return
     version = subprocess.run(["clang-tidy", "--version"], capture_output=True).stdout
-    configuration = version + (root / ".clang-tidy").read_bytes()
     headers = headers_by_object(build, root)
     cache = Path(os.environ.get("STEPSCOPE_CACHE", build)) / "clang-tidy"
     cache.mkdir(parents=True, exist_ok=True)
 
     def check(item) -> None:
         name, source, entry = item
+        configuration = version + tidy_configuration(root, source)
         stamp = cache / tidy_key(root, build, source, entry, headers, configuration)
         if stamp.exists():
             results.add(name, "passed", 0)
@@ -174,6 +174,13 @@ def check_tidy(root: Path, build: Path, results: Results) -> None:
     with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
         for _ in pool.map(check, entries):
             pass
+
+
+def tidy_configuration(root: Path, source: Path) -> bytes:
+    """What all the configuration files say that hold for the source."""
+    folders = [folder for folder in source.parents if folder.is_relative_to(root)]
+    files = [folder / ".clang-tidy" for folder in folders]
+    return b"".join(file.read_bytes() for file in files if file.exists())
 
 
 def tidy_key(

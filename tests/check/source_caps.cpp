@@ -142,7 +142,7 @@ TEST_CASE("a session that changes its size changes the caps first") {
     GstPtr<GstBuffer> buffer = pipeline.pull();
     REQUIRE(buffer);
     CHECK_THAT(pipeline.caps(), ContainsSubstring("width=(int)128, height=(int)96"));
-    CHECK(gst_buffer_get_size(buffer.get()) == 128 * 96 * 4);
+    CHECK(gst_buffer_get_size(buffer.get()) == size_t{128} * 96 * 4);
     CHECK(GST_BUFFER_FLAG_IS_SET(buffer.get(), GST_BUFFER_FLAG_DISCONT));
 }
 
@@ -195,7 +195,7 @@ TEST_CASE("zero-copy=off copies and lets go at once") {
     CHECK(fake.wait_until([&] { return fake.releases() == 1; }));
     fake.run([&] { fake.fill(1, 9); });
     CHECK(first_byte(buffer.get()) == 8);
-    CHECK(gst_buffer_get_size(buffer.get()) == 64 * 48 * 4);
+    CHECK(gst_buffer_get_size(buffer.get()) == size_t{64} * 48 * 4);
     CHECK(gst_buffer_get_stepscope_frame_meta(buffer.get())->path ==
           GST_STEPSCOPE_FRAME_PATH_COPIED);
     CHECK(pipeline.stat("copied") == 1);
@@ -212,7 +212,7 @@ TEST_CASE("padded rows are copied for consumers that don't read GstVideoMeta") {
         send(fake);
         GstPtr<GstBuffer> buffer = pipeline.pull();
         REQUIRE(buffer);
-        CHECK(gst_buffer_get_size(buffer.get()) == 64 * 48 * 4);
+        CHECK(gst_buffer_get_size(buffer.get()) == size_t{64} * 48 * 4);
         CHECK(pipeline.stat("copied") == 1);
     }
     SECTION("require") {

@@ -18,7 +18,8 @@ int main(int argc, char** argv) {
         for (const auto& entry : std::filesystem::directory_iterator(argv[i])) {
             std::ifstream file(entry.path(), std::ios::binary);
             const std::string content(std::istreambuf_iterator<char>(file), {});
-            std::cout << entry.path().filename().string() << std::endl;  // before it may crash
+            // Seen even if it crashes.
+            std::cout << entry.path().filename().string() << '\n' << std::flush;
             for (size_t size = 0; size < std::min(content.size(), kLongestBeginning); ++size) {
                 // A copy of just that size, so that a sanitizer sees a read beyond it.
                 const std::vector<uint8_t> beginning(

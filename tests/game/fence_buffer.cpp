@@ -40,12 +40,15 @@ FenceBuffer::FenceBuffer(const FenceDevices& devices, Picture picture, PictureLa
       width_(width),
       height_(height) {}
 
-FenceBuffer::~FenceBuffer() {
-    for (wp_linux_drm_syncobj_timeline_v1* timeline : {acquire_proxy_, release_proxy_}) {
+FenceBuffer::Points::~Points() {
+    for (wp_linux_drm_syncobj_timeline_v1* timeline : {acquire_proxy, release_proxy}) {
         if (timeline != nullptr) {
             wp_linux_drm_syncobj_timeline_v1_destroy(timeline);
         }
     }
+}
+
+FenceBuffer::~FenceBuffer() {
     if (buffer_ != nullptr) {
         wl_buffer_destroy(buffer_);
     }
@@ -83,46 +86,51 @@ Result<void> FenceBuffer::create(zwp_linux_dmabuf_v1* dmabuf,
         static_cast<FenceBuffer*>(data)->handle_wayland_release();
     }};
     wl_buffer_add_listener(buffer_, &listener, this);
-    if (manager == nullptr) {
-        return {};
-    }
-    released_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    for (auto [timeline, proxy] :
-         {std::pair(&acquire_, &acquire_proxy_), std::pair(&release_, &release_proxy_)}) {
-        auto created = Timeline::create(devices_.timelines.get());
-        if (!created) {
-            return std::unexpected(created.error());
-        }
-        timeline->emplace(std::move(*created));
-        auto fd = (*timeline)->export_fd();
-        if (!fd) {
-            return std::unexpected(fd.error());
-        }
-        *proxy = wp_linux_drm_syncobj_manager_v1_import_timeline(manager, fd->get());
-    }
+    return manager != nullptr ? create_points(manager) : Result<void>();
+}
+
+Result<void> FenceBuffer::create_points(wp_linux_drm_syncobj_manager_v1* manager) {
     auto scratch =
         Udmabuf::open().and_then([](const Udmabuf& device) { return device.allocate(4096); });
     if (!scratch) {
         return std::unexpected(scratch.error());
     }
-    scratch_.emplace(std::move(*scratch));
+    auto acquire = Timeline::create(devices_.timelines.get());
+    if (!acquire) {
+        return std::unexpected(acquire.error());
+    }
+    auto release = Timeline::create(devices_.timelines.get());
+    if (!release) {
+        return std::unexpected(release.error());
+    }
+    points_ =
+        std::make_unique<Points>(std::move(*scratch), std::move(*acquire), std::move(*release));
+    points_->released.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    for (auto [timeline, proxy] : {std::pair(&points_->acquire, &points_->acquire_proxy),
+                                   std::pair(&points_->release, &points_->release_proxy)}) {
+        auto fd = timeline->export_fd();
+        if (!fd) {
+            return std::unexpected(fd.error());
+        }
+        *proxy = wp_linux_drm_syncobj_manager_v1_import_timeline(manager, fd->get());
+    }
     return {};
 }
 
-Result<void> FenceBuffer::set_points(wp_linux_drm_syncobj_surface_v1* surface) {
-    auto fence = scratch_->export_sync_file(BufferAccess::read);
+Result<void> FenceBuffer::set_points(wp_linux_drm_syncobj_surface_v1* surface, Points& points) {
+    auto fence = points.scratch.export_sync_file(BufferAccess::read);
     if (!fence) {
         return std::unexpected(fence.error());
     }
-    ++point_;
-    if (auto put = acquire_->import_point(point_, *fence); !put) {
+    ++points.last;
+    if (auto put = points.acquire.import_point(points.last, *fence); !put) {
         return put;
     }
-    const auto high = static_cast<uint32_t>(point_ >> 32);
-    const auto low = static_cast<uint32_t>(point_);
-    wp_linux_drm_syncobj_surface_v1_set_acquire_point(surface, acquire_proxy_, high, low);
-    wp_linux_drm_syncobj_surface_v1_set_release_point(surface, release_proxy_, high, low);
-    return release_->notify(point_, Timeline::Until::signaled, released_.get());
+    const auto high = static_cast<uint32_t>(points.last >> 32);
+    const auto low = static_cast<uint32_t>(points.last);
+    wp_linux_drm_syncobj_surface_v1_set_acquire_point(surface, points.acquire_proxy, high, low);
+    wp_linux_drm_syncobj_surface_v1_set_release_point(surface, points.release_proxy, high, low);
+    return points.release.notify(points.last, Timeline::Until::signaled, points.released.get());
 }
 
 Result<void> FenceBuffer::begin(wp_linux_drm_syncobj_surface_v1* surface) {
@@ -133,16 +141,16 @@ Result<void> FenceBuffer::begin(wp_linux_drm_syncobj_surface_v1* surface) {
     busy_ = true;
     for (const PictureFile& file : picture_.files) {
         auto fence =
-            devices_.vgem.attach(surface != nullptr ? *scratch_ : file.memory, BufferAccess::write);
+            devices_.vgem.attach(points_ ? points_->scratch : file.memory, BufferAccess::write);
         if (!fence) {
             return std::unexpected(fence.error());
         }
         fences_.push_back(*fence);
-        if (surface != nullptr) {
+        if (points_) {
             break;  // one point is for all of them
         }
     }
-    return surface != nullptr ? set_points(surface) : Result<void>();
+    return points_ ? set_points(surface, *points_) : Result<void>();
 }
 
 Result<void> FenceBuffer::finish() {
@@ -155,9 +163,13 @@ Result<void> FenceBuffer::finish() {
 }
 
 bool FenceBuffer::check_release() {
+    if (!points_) {
+        return false;
+    }
     eventfd_t ignored = 0;
-    eventfd_read(released_.get(), &ignored);
-    auto signalled = release_->wait(point_, Timeline::Until::signaled, std::chrono::nanoseconds(0));
+    eventfd_read(points_->released.get(), &ignored);
+    auto signalled = points_->release.wait(points_->last, Timeline::Until::signaled,
+                                           std::chrono::nanoseconds(0));
     if (!signalled || !*signalled || !busy_) {
         return false;
     }
@@ -166,7 +178,7 @@ bool FenceBuffer::check_release() {
 }
 
 void FenceBuffer::handle_wayland_release() {
-    if (!release_) {
+    if (!points_) {
         busy_ = false;
     }
 }

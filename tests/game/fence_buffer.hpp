@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "base/dmabuf.hpp"
@@ -60,7 +59,7 @@ public:
     /** Whether nobody but the game has it, and it is drawn. */
     bool free() const { return !busy_ && fences_.empty(); }
     /** Becomes readable with the release point; -1 without explicit sync. */
-    int release_fd() const { return released_.get(); }
+    int release_fd() const { return points_ ? points_->released.get() : -1; }
     /** The release point may have been signalled. True if it has. */
     bool check_release();
     /** The compositor sent wl_buffer.release; counts without explicit sync only. */
@@ -72,7 +71,21 @@ public:
     Result<void> finish();
 
 private:
-    Result<void> set_points(wp_linux_drm_syncobj_surface_v1* surface);
+    /** Explicit sync: what the buffer's points are on. */
+    struct Points {
+        DmaBuf scratch;  // carries fences that are not to be implicit ones
+        Timeline acquire;
+        Timeline release;
+        wp_linux_drm_syncobj_timeline_v1* acquire_proxy = nullptr;
+        wp_linux_drm_syncobj_timeline_v1* release_proxy = nullptr;
+        UniqueFd released;
+        uint64_t last = 0;
+
+        ~Points();
+    };
+
+    Result<void> create_points(wp_linux_drm_syncobj_manager_v1* manager);
+    static Result<void> set_points(wp_linux_drm_syncobj_surface_v1* surface, Points& points);
 
     const FenceDevices& devices_;
     Picture picture_;
@@ -83,15 +96,7 @@ private:
     uint32_t format_ = 0;
     bool busy_ = false;
     std::vector<testing::Vgem::Fence> fences_;  // until it is drawn
-
-    // Explicit sync:
-    std::optional<DmaBuf> scratch_;  // carries fences that are not to be implicit ones
-    std::optional<Timeline> acquire_;
-    std::optional<Timeline> release_;
-    wp_linux_drm_syncobj_timeline_v1* acquire_proxy_ = nullptr;
-    wp_linux_drm_syncobj_timeline_v1* release_proxy_ = nullptr;
-    UniqueFd released_;
-    uint64_t point_ = 0;
+    std::unique_ptr<Points> points_;            // with explicit sync
 };
 
 }  // namespace stepscope::testgame

@@ -51,7 +51,7 @@ const wl_data_source_listener WaylandClipboard::kSourceListener = {
         [](void* data, wl_data_source*, const char*, int32_t fd) {
             auto& self = *static_cast<WaylandClipboard*>(data);
             const UniqueFd pipe(fd);
-            const std::string& text = *self.game_.options().set_clipboard;
+            const std::string text = self.game_.options().set_clipboard.value_or("");
             // A pipe takes 64 KiB at once, more than a test offers.
             const bool sent =
                 ::write(pipe.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());

@@ -50,7 +50,7 @@ Result<std::unique_ptr<WaylandSecond>> WaylandSecond::open(const WaylandGlobals&
 }
 
 WaylandSecond::WaylandSecond(const WaylandGlobals& globals, Game& game, const WaylandWindow& parent,
-                             Kind kind, ShmImage image)
+                             Kind kind, const ShmImage& image)
     : game_(game),
       kind_(kind),
       surface_(wl_compositor_create_surface(globals.compositor.get())),

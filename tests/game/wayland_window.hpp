@@ -103,7 +103,7 @@ public:
 
 private:
     WaylandSecond(const WaylandGlobals& globals, Game& game, const WaylandWindow& parent, Kind kind,
-                  ShmImage image);
+                  const ShmImage& image);
     void make_dialog(const WaylandWindow& parent);
     void make_popup(const WaylandGlobals& globals, const WaylandWindow& parent,
                     const ShmImage& image);

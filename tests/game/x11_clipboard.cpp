@@ -43,7 +43,7 @@ void X11Clipboard::answer(const xcb_selection_request_event_t& request) {
         xcb_change_property(connection, XCB_PROP_MODE_REPLACE, request.requestor, request.property,
                             XCB_ATOM_ATOM, 32, targets.size(), targets.data());
     } else if (request.target == text_type_) {
-        const std::string& text = *game_.options().set_clipboard;
+        const std::string text = game_.options().set_clipboard.value_or("");
         xcb_change_property(connection, XCB_PROP_MODE_REPLACE, request.requestor, request.property,
                             text_type_, 8, static_cast<uint32_t>(text.size()), text.data());
         game_.report().write("clipboard_sent", {{"complete", true}});

@@ -468,8 +468,10 @@ void print_random(const char* name) {
     (void)!::read(fd, &values[2], 8);
     ::close(fd);
     FILE* file = std::fopen("/dev/random", "r");
-    (void)!std::fread(&values[3], 8, 1, file);
-    std::fclose(file);
+    if (file != nullptr) {
+        (void)!std::fread(&values[3], 8, 1, file);
+        std::fclose(file);
+    }
     for (uint64_t value : values) {
         report(name, 0, static_cast<int64_t>(value >> 1));
     }

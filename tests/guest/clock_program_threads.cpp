@@ -308,8 +308,10 @@ void children() {
         return WEXITSTATUS(status);
     });
     measure("vfork_exec", [&] {
+        // NOLINTNEXTLINE(bugprone-unsafe-functions,clang-analyzer-*): what is tested
         const pid_t child = ::vfork();
         if (child == 0) {
+            // NOLINTNEXTLINE(clang-analyzer-unix.Vfork): it may exec
             ::execl(program.c_str(), "clock_program", "nap", "250000", nullptr);
             ::_exit(1);
         }
@@ -464,6 +466,10 @@ void x11_client(Waiter waiter) {
     pollfd one{fd, POLLIN, 0};
     ::poll(&one, 1, 0);
     const int connection = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    if (fd < 0 || connection < 0) {
+        report("connect", -1, 0);
+        return;
+    }
     (void)!::read(STDIN_FILENO, address.sun_path, 1);  // the server is there: a zero
     const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
     report("connect", ::connect(connection, reinterpret_cast<sockaddr*>(&address), size), 0);
@@ -500,7 +506,7 @@ void x11_client_select() {
             fd_set one;
             FD_ZERO(&one);
             FD_SET(fd, &one);
-            timeval timeout{0, timeout_ms * 1000};
+            timeval timeout{0, static_cast<suseconds_t>(timeout_ms) * 1000};
             return ::select(fd + 1, &one, nullptr, nullptr, timeout_ms < 0 ? nullptr : &timeout);
         };
     });

@@ -150,7 +150,8 @@ void check_release_fence(const CaptureSession& session) {
     const ino_t inode = inode_of(buffer.get());
     const Vgem::Fence reading = must(vgem.attach(scratch, BufferAccess::write));
     SyncFile file = must(scratch.export_sync_file(BufferAccess::read));
-    REQUIRE(gst_stepscope_fence_add_release_fd(fence, std::move(file).take().take(), nullptr));
+    const int fd = std::move(file).take().take();
+    REQUIRE(gst_stepscope_fence_add_release_fd(fence, fd, nullptr));
     const int64_t given_back = monotonic_ns();
     buffer.reset();
     // The game goes on with its other buffers meanwhile.

@@ -40,7 +40,8 @@ constexpr unsigned kPictures = 3;
 constexpr unsigned kMaxBuffers = 3;
 
 bool is_in_path(const std::string& program) {
-    std::string path = std::getenv("PATH") != nullptr ? std::getenv("PATH") : "";
+    const char* set = std::getenv("PATH");
+    const std::string path = set != nullptr ? set : "";
     for (size_t at = 0; at < path.size();) {
         const size_t end = std::min(path.find(':', at), path.size());
         if (::access((path.substr(at, end - at) + "/" + program).c_str(), X_OK) == 0) {

@@ -146,7 +146,7 @@ void check_unixfd(const CaptureSession& session) {
         const uint32_t number = check_own(session, buffer.get());
         CHECK(number > last);
         last = number;
-        g_usleep(frame % 4 * 10'000);
+        g_usleep(gulong{10'000} * static_cast<gulong>(frame % 4));
         CHECK(check_own(session, buffer.get()) == number);
         over.push_back({inode_of(buffer.get()), from, monotonic_ns()});
     }

@@ -40,7 +40,8 @@ namespace {
 volatile std::sig_atomic_t ended = 0;
 
 std::string state_folder() {
-    return std::string(std::getenv("HOME")) + "/.steam";
+    const char* home = std::getenv("HOME");
+    return std::string(home != nullptr ? home : "") + "/.steam";
 }
 
 /** Game ids have the shortcut's id in their upper half. */

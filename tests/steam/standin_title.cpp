@@ -68,11 +68,11 @@ void StandinTitle::update() const {
     }
     std::ifstream input(path);
     std::string manifest(std::istreambuf_iterator<char>(input), {});
-    constexpr int kParts = 4;
-    for (int part = 1; part <= kParts; ++part) {
+    constexpr uint64_t kParts = 4;
+    for (uint64_t part = 1; part <= kParts; ++part) {
         set_value(manifest, "StateFlags", 1030);  // installed, update required, running
         set_value(manifest, "BytesToDownload", kParts * 1000);
-        set_value(manifest, "BytesDownloaded", static_cast<uint64_t>(part) * 1000);
+        set_value(manifest, "BytesDownloaded", part * 1000);
         std::ofstream(path) << manifest;
         sleep_ms(settings_.value("update-ms", 1200));
     }

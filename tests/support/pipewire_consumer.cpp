@@ -21,7 +21,8 @@ constexpr std::chrono::seconds kWatchdog(60);
 constexpr std::chrono::seconds kPatience(2);
 constexpr size_t kDamageBoxes = 16;
 /** For 64x64 pixels. */
-constexpr size_t kCursorRoom = sizeof(spa_meta_cursor) + sizeof(spa_meta_bitmap) + 64 * 64 * 4;
+constexpr size_t kCursorRoom =
+    sizeof(spa_meta_cursor) + sizeof(spa_meta_bitmap) + size_t{64} * 64 * 4;
 
 /** A connection with the names of all nodes. */
 struct Connection {

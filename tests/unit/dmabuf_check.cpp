@@ -35,7 +35,7 @@ wlr_dmabuf_attributes picture(const UniqueFd& fd, uint32_t format, int planes, u
 }  // namespace
 
 TEST_CASE("a linear picture of one plane has to lie within its memory") {
-    const UniqueFd fd = memory(256 * 32);
+    const UniqueFd fd = memory(off_t{256} * 32);
     auto dmabuf = picture(fd, DRM_FORMAT_XRGB8888, 1, 256);
     CHECK(check_layout(dmabuf));
     dmabuf.stride[0] = 255;
@@ -76,7 +76,7 @@ TEST_CASE("both planes of a planar picture have to lie within their memory") {
 }
 
 TEST_CASE("a format has its number of planes") {
-    const UniqueFd fd = memory(256 * 64);
+    const UniqueFd fd = memory(off_t{256} * 64);
     CHECK_FALSE(check_layout(picture(fd, DRM_FORMAT_XRGB8888, 2, 256)));
     CHECK_FALSE(check_layout(picture(fd, DRM_FORMAT_NV12, 1, 256)));
     CHECK_FALSE(check_layout(picture(fd, DRM_FORMAT_NV12, 3, 256)));

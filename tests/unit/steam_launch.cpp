@@ -105,7 +105,7 @@ TEST_CASE("launch entries in all versions") {
 }
 
 TEST_CASE("which entry is the default") {
-    auto chosen = [](std::vector<LaunchEntry> entries, std::string_view system) {
+    auto chosen = [](const std::vector<LaunchEntry>& entries, std::string_view system) {
         auto found = default_entry(entries, system);
         return found ? found->executable : std::string();
     };

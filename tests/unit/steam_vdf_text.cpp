@@ -163,7 +163,8 @@ TEST_CASE("text survives a round trip") {
 TEST_CASE("files: what can't be read says which and why") {
     namespace fs = std::filesystem;
     std::string pattern = fs::temp_directory_path() / "stepscope-vdf-XXXXXX";
-    std::string directory = ::mkdtemp(pattern.data());
+    REQUIRE(::mkdtemp(pattern.data()) != nullptr);
+    const std::string directory = pattern;
     auto missing = load_vdf_text(directory + "/none.vdf");
     REQUIRE_FALSE(missing);
     CHECK(missing.error().fault == Fault::not_found);
