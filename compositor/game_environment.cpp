@@ -68,7 +68,7 @@ void link_sound(const GameEnvironment& environment, std::map<std::string, std::s
 }  // namespace
 
 std::string pipewire_socket() {
-    const std::string name = environment_or("PIPEWIRE_REMOTE", "pipewire-0");
+    std::string name = environment_or("PIPEWIRE_REMOTE", "pipewire-0");
     if (name.starts_with('/')) {
         return name;
     }

@@ -312,7 +312,9 @@ int LockStep::handle_recheck(int fd, uint32_t /*mask*/, void* data) {
     } else if (!self->deferred_) {
         self->controller_.recheck();
     } else if (self->quiet()) {
-        self->handle_step_done(*std::exchange(self->deferred_, {}));
+        if (const auto result = std::exchange(self->deferred_, {})) {
+            self->handle_step_done(*result);
+        }
     }
     self->looped_ = false;
     self->drained_ = false;
@@ -323,16 +325,16 @@ int LockStep::handle_timeout(void* data) {
     auto* self = static_cast<LockStep*>(data);
     if (self->ended_ && self->done_ && !self->output_.showing_step()) {
         self->end_now(false, "");
-    } else if (self->preparing_ && self->next_) {
-        self->done_ = std::exchange(self->next_, std::nullopt)->done;
+    } else if (auto next = self->preparing_ ? std::exchange(self->next_, {}) : std::nullopt) {
+        self->done_ = std::move(next->done);
         self->answer({.status = Status::timeout,
                       .step = self->step_,
                       .now_ns = 0,
                       .message = "the X server has not started yet"});
     } else if (!self->done_) {
         return 0;
-    } else if (self->ended_step_) {
-        self->finish(*std::exchange(self->ended_step_, std::nullopt));
+    } else if (const auto result = std::exchange(self->ended_step_, {})) {
+        self->finish(*result);
     } else if (self->controller_.settling()) {
         self->controller_.cancel_settling();
         self->settling_.reset();

@@ -12,10 +12,9 @@ namespace {
 /** The whole text as a side of a picture; 0 if it is none. */
 uint32_t parse_side(std::string_view text) {
     uint32_t side = 0;
-    const char* end = text.data() + text.size();
-    auto [last, error] = std::from_chars(text.data(), end, side);
-    const bool valid =
-        error == std::errc() && last == end && side >= kMinOutputSide && side <= kMaxOutputSide;
+    auto [last, error] = std::from_chars(text.begin(), text.end(), side);
+    const bool valid = error == std::errc() && last == text.end() && side >= kMinOutputSide &&
+                       side <= kMaxOutputSide;
     return valid ? side : 0;
 }
 

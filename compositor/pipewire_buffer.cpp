@@ -103,6 +103,9 @@ void PipewireBuffer::send(uint64_t picture, const Owners& owners) {
 }
 
 void PipewireBuffer::set_acquire(const SyncFile* fence) {
+    if (!timeline_) {
+        return;
+    }
     const uint64_t acquire = ++point_;
     const uint64_t release = ++point_;
     Result<void> done =

@@ -57,7 +57,7 @@ public:
     void set_home() { home_ = true; }
     /** It goes to consumers as the picture of that number; `memory` is kept from its owner. */
     void send(uint64_t picture, const Owners& owners);
-    /** With a timeline: what consumers must wait for; null if nothing. */
+    /** What consumers must wait for; null if nothing. Without a timeline they are not told. */
     void set_acquire(const SyncFile* fence);
     /**
      * Looks whether consumers are done: no picture before `over` can still come to one. True if it

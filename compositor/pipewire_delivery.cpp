@@ -17,6 +17,9 @@ constexpr int64_t kSettleNs = 200'000'000;
 
 // Where to put a picture: its own memory, or one of ours to draw it into. Null if there is none.
 PipewireBuffer* PipewireVideo::place_for(const CapturedFrame& frame) {
+    if (!format_) {
+        return nullptr;
+    }
     if (passes_as(frame.memory, *format_)) {
         PipewireBuffer* buffer = pool_.find(frame.buffer);
         if (buffer != nullptr && buffer->home() && !buffer->out()) {
@@ -58,6 +61,10 @@ void PipewireVideo::show(const CapturedFrame& frame) {
 
 bool PipewireVideo::deliver(const CapturedFrame& frame, PipewireBuffer& target, int64_t shown_ns,
                             uint64_t sequence, Region& damage) {
+    if (!format_) {
+        return false;
+    }
+    const VideoFormat& format = *format_;
     std::optional<SyncFile> drawn;
     const SyncFile* acquire = frame.acquire;
     if (target.memory() != frame.buffer) {
@@ -70,19 +77,16 @@ bool PipewireVideo::deliver(const CapturedFrame& frame, PipewireBuffer& target, 
     }
     starved_since_ns_ = 0;
     pool_.send(target, cycle_.next_picture());
-    if (target.has_timeline()) {
-        target.set_acquire(acquire);
-    }
-    const bool scaled =
-        format_->width != frame.memory.width || format_->height != frame.memory.height;
+    target.set_acquire(acquire);
+    const bool scaled = format.width != frame.memory.width || format.height != frame.memory.height;
     write_metadata(target.pw()->buffer,
                    {.time_ns = shown_ns,
                     .sequence = sequence,
                     .discontinuity = std::exchange(discontinuity_, false),
-                    .width = format_->width,
-                    .height = format_->height,
+                    .width = format.width,
+                    .height = format.height,
                     .damage = scaled || std::exchange(whole_, false) ? nullptr : damage.get()});
-    write_cursor(target.pw()->buffer, output_, format_->width, format_->height);
+    write_cursor(target.pw()->buffer, output_, format.width, format.height);
     pw_stream_queue_buffer(stream_.get(), target.pw());
     cycle_.begin(frame.presented_ns, output_.rate());
     FramePath path = frame.path;

@@ -274,7 +274,7 @@ void PipewireVideo::handle_command(void* data, const spa_command* command) {
 }
 
 bool PipewireVideo::too_early(int64_t time_ns) {
-    const int64_t wait_ns = limit_.wait_ns(format_->limit, time_ns);
+    const int64_t wait_ns = format_ ? limit_.wait_ns(format_->limit, time_ns) : 0;
     if (wait_ns > 0) {
         const int64_t wait_ms = wait_ns / 1'000'000;
         wl_event_source_timer_update(due_timer_.get(), std::max(1, static_cast<int>(wait_ms)));

@@ -116,7 +116,11 @@ STEPSCOPE_EXPORT int stepscope_clock_present_begin(const uint64_t* surfaces, uin
 STEPSCOPE_EXPORT void stepscope_clock_present_end(const uint64_t* surfaces, uint32_t count,
                                                   uint32_t api, int shown) {
     Thread* thread = gated_thread();
-    if (!thread || thread->presenting == 0 || --thread->presenting != 0) {
+    if (!thread || thread->presenting == 0) {
+        return;
+    }
+    --thread->presenting;
+    if (thread->presenting != 0) {
         return;
     }
     ClockPage& page = *process.page;
