@@ -10,9 +10,6 @@
 namespace stepscope {
 namespace {
 
-/** How long a frame waits for consumers to return a buffer before it is copied instead. */
-constexpr int kHoldMs = 4;
-
 constexpr uint32_t kSupportedState =
     WLR_OUTPUT_STATE_BACKEND_OPTIONAL | WLR_OUTPUT_STATE_BUFFER | WLR_OUTPUT_STATE_ENABLED |
     WLR_OUTPUT_STATE_MODE | WLR_OUTPUT_STATE_WAIT_TIMELINE | WLR_OUTPUT_STATE_SIGNAL_TIMELINE;
@@ -50,7 +47,8 @@ CaptureOutput::CaptureOutput(wl_display* display, wlr_scene* scene, const Render
       spare_(renderer, lending),
       loop_(wl_display_get_event_loop(display)),
       pacer_(loop_, [this](int64_t beat_ns) { handle_tick(beat_ns); }),
-      hold_timer_(wl_event_loop_add_timer(loop_, handle_hold_timeout, this)) {
+      ring_(renderer),
+      memory_wait_(loop_, lending, [this] { request_picture(); }) {
     static const wlr_backend_impl backend_impl{
         .start = nullptr,
         .destroy = nullptr,
@@ -104,39 +102,20 @@ const wlr_drm_format_set* CaptureOutput::get_primary_formats(wlr_output* output,
 
 void CaptureOutput::set_readable(std::optional<std::vector<PictureLayout>> readable) {
     if (formats_.set(std::move(readable))) {
-        ring_fourcc_ = 0;  // make another one
+        ring_.expire();
         wlr_damage_ring_add_whole(&scene_output_->damage_ring);
         request_picture();
     }
 }
 
-Result<void> CaptureOutput::make_ring(int width, int height) {
-    // The consumer should not see its format change only because a dialog opened.
-    uint32_t fourcc = formats_.ring_format(passed_fourcc_);
-    if (ring_ && ring_fourcc_ == fourcc && ring_->width == width && ring_->height == height) {
-        return {};
-    }
-    if (!renderer_.ring_format(fourcc)) {
-        fourcc = DRM_FORMAT_XRGB8888;
-    }
-    auto format = renderer_.ring_format(fourcc, formats_.ring_modifiers(fourcc));
-    if (!format) {
-        return std::unexpected(format.error());
-    }
-    Handle<wlr_swapchain, wlr_swapchain_destroy> ring(
-        wlr_swapchain_create(renderer_.allocator(), width, height, format->get()));
-    if (!ring) {
-        return fail(Fault::system,
-                    std::format("no memory for a ring of {}x{} pictures", width, height));
-    }
-    ring_ = std::move(ring);
-    ring_fourcc_ = fourcc;
-    return {};
+// The consumer should not see its format change only because a dialog opened.
+Result<void> CaptureOutput::fit_ring(int width, int height) {
+    return ring_.fit(width, height, formats_.ring_format(passed_fourcc_), formats_);
 }
 
 Result<void> CaptureOutput::set_mode(unsigned width, unsigned height, const RefreshRate& rate) {
     pacer_.set_rate(rate);
-    if (auto made = make_ring(static_cast<int>(width), static_cast<int>(height)); !made) {
+    if (auto made = fit_ring(static_cast<int>(width), static_cast<int>(height)); !made) {
         return made;
     }
     wlr_output_state state;
@@ -198,7 +177,7 @@ void CaptureOutput::request_picture() {
 }
 
 void CaptureOutput::handle_memory_returned() {
-    if (hold_since_ns_ != 0 || lost_frame_) {
+    if (memory_wait_.waits() || lost_frame_) {
         lost_frame_ = false;
         request_picture();
     }
@@ -241,53 +220,14 @@ wlr_surface* CaptureOutput::find_lone_surface(size_t* visible_nodes) const {
     return surface != nullptr ? surface->surface : nullptr;
 }
 
-// A consumer that is about to return a buffer is worth waiting for: it saves a copy, and the game,
-// which gets its frame callback later, slows down to the consumer's pace.
-bool CaptureOutput::must_wait_for_memory(wlr_surface* lone, int64_t now_ns) {
-    wlr_buffer* buffer = held_source(lone);
-    if (buffer == nullptr) {
-        hold_since_ns_ = 0;
-        return false;
-    }
-    lending_.note_commit(lone, buffer, wlr_linux_drm_syncobj_v1_get_surface_state(lone) != nullptr);
-    const BufferLending::Answer answer = lending_.may_lend(buffer);
-    if (answer != BufferLending::Answer::lend) {
-        lending_.note_refused(buffer);
-    }
-    if (answer != BufferLending::Answer::wait) {
-        hold_since_ns_ = 0;
-        return false;
-    }
-    if (hold_since_ns_ == 0) {
-        hold_since_ns_ = now_ns;
-        wl_event_source_timer_update(hold_timer_.get(), kHoldMs);
-        return true;
-    }
-    if (now_ns - hold_since_ns_ < int64_t{kHoldMs} * 1'000'000) {
-        return true;
-    }
-    hold_since_ns_ = 0;
-    return false;
-}
-
-int CaptureOutput::handle_hold_timeout(void* data) {
-    auto* self = static_cast<CaptureOutput*>(data);
-    if (self->hold_since_ns_ != 0) {
-        // The wait is over, whatever the clock's resolution made of it.
-        self->hold_since_ns_ -= int64_t{kHoldMs} * 1'000'000;
-        self->request_picture();
-    }
-    return 0;
-}
-
 void CaptureOutput::show_frame(int64_t now_ns) {
     size_t visible_nodes = 0;
     wlr_surface* lone = find_lone_surface(&visible_nodes);
-    if (must_wait_for_memory(lone, now_ns)) {
+    if (memory_wait_.must_wait(lone, now_ns)) {
         if (!last_chance_) {
             return;
         }
-        hold_since_ns_ = 0;  // it is copied instead
+        memory_wait_.end();  // it is copied instead
     }
     // Without a beat of our own every picture counts, also of a game that is faster than we are.
     // In a step a display server's last word counts: it is asked for it at the end. And a picture
@@ -298,7 +238,7 @@ void CaptureOutput::show_frame(int64_t now_ns) {
     const int64_t game_now_ns = clock_.time_of(now_ns);
     const uint64_t previous_commit = commit_number_;
     rejection_.reset();
-    if (auto made = make_ring(output_.width, output_.height); !made) {
+    if (auto made = fit_ring(output_.width, output_.height); !made) {
         log("{}", made.error().message);
         return;
     }
@@ -316,7 +256,7 @@ void CaptureOutput::show_frame(int64_t now_ns) {
     wlr_scene_output_state_options options{};
     options.swapchain = ring_.get();
     const bool built = wlr_scene_output_build_state(scene_output_, &state, &options);
-    if (built && wlr_swapchain_has_buffer(ring_.get(), state.buffer)) {
+    if (built && ring_.has(state.buffer)) {
         if (unfinished) {
             gate_.guard(lone);
             draw_again_after(std::move(*unfinished));
@@ -328,7 +268,7 @@ void CaptureOutput::show_frame(int64_t now_ns) {
     drawing_wait_.reset();
     const bool committed = built && wlr_output_commit_state(&output_, &state);
     if (committed) {
-        const bool passed = !wlr_swapchain_has_buffer(ring_.get(), state.buffer);
+        const bool passed = !ring_.has(state.buffer);
         if (!passed && !rejection_) {
             rejection_ = reason_for_composing(visible_nodes);
         }
@@ -464,8 +404,7 @@ bool CaptureOutput::test_state(const wlr_output_state& state) {
     if ((state.committed & ~kSupportedState) != 0) {
         return false;
     }
-    if ((state.committed & WLR_OUTPUT_STATE_BUFFER) == 0 ||
-        wlr_swapchain_has_buffer(ring_.get(), state.buffer)) {
+    if ((state.committed & WLR_OUTPUT_STATE_BUFFER) == 0 || ring_.has(state.buffer)) {
         return true;
     }
     auto reject = [&](FrameReason reason) {
@@ -537,7 +476,7 @@ void CaptureOutput::publish(const wlr_output_state& state, wlr_surface* lone) {
     if (sinks_.empty() || state.buffer == nullptr) {
         return;
     }
-    const bool passed = !wlr_swapchain_has_buffer(ring_.get(), state.buffer);
+    const bool passed = !ring_.has(state.buffer);
     auto memory = describe_buffer(state.buffer, passed ? Owner::game : Owner::compositor);
     if (!memory) {
         log("a composed picture can't be shared: {}", memory.error().message);

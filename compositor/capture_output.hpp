@@ -15,7 +15,9 @@
 #include "consumer_formats.hpp"
 #include "cursor_plane.hpp"
 #include "listener.hpp"
+#include "memory_wait.hpp"
 #include "pacer.hpp"
+#include "picture_ring.hpp"
 #include "renderer.hpp"
 #include "session_clock.hpp"
 #include "spare_picture.hpp"
@@ -111,7 +113,6 @@ private:
     static bool move_cursor(wlr_output* output, int x, int y);
     static int get_drm_fd(wlr_backend* backend);
     static const wlr_drm_format_set* get_primary_formats(wlr_output* output, uint32_t buffer_caps);
-    static int handle_hold_timeout(void* data);
 
     void handle_frame_event();
     void handle_tick(int64_t beat_ns);
@@ -121,8 +122,7 @@ private:
     void publish(const wlr_output_state& state, wlr_surface* lone);
     void draw_again_after(SyncFile unfinished);
     wlr_surface* find_lone_surface(size_t* visible_nodes) const;
-    bool must_wait_for_memory(wlr_surface* lone, int64_t now_ns);
-    Result<void> make_ring(int width, int height);
+    Result<void> fit_ring(int width, int height);
     FrameReason reason_for_composing(size_t visible_nodes) const;
 
     // Before output_, which is finished in the destructor's body.
@@ -138,16 +138,14 @@ private:
     wlr_output output_{};
     wlr_scene_output* scene_output_ = nullptr;
     Pacer pacer_;
-    Handle<wlr_swapchain, wlr_swapchain_destroy> ring_;
-    uint32_t ring_fourcc_ = 0;
-    EventSource hold_timer_;
+    PictureRing ring_;
+    MemoryWait memory_wait_;
     CommitGate gate_;
     std::function<wl_client*()> display_server_;
     Listener frame_;
 
     /** Where the renderer can't wait: until the game has drawn what we draw from. */
     std::unique_ptr<FenceWait> drawing_wait_;
-    int64_t hold_since_ns_ = 0;  // 0: no frame waits for memory
     std::optional<FrameReason> rejection_;
     uint64_t commit_number_ = 0;
     int64_t now_ns_ = 0;

@@ -73,8 +73,8 @@ void check_flush(const CaptureSession& session) {
     const GstPtr<GstElement> sink(gst_bin_get_by_name(GST_BIN(pipeline.element()), "sink"));
     g_object_set(sink.get(), "async", FALSE, nullptr);
     for (unsigned round = 0; round < amount("STEPSCOPE_KERNEL_FLUSHES", 10); ++round) {
-        g_usleep(gulong{30'000} *
-                 (round % 3));  // with nothing, something and everything in the queue
+        // With nothing, something and everything in the queue.
+        g_usleep(gulong{30'000} * (round % 3));
         flush(pipeline);
         REQUIRE(held.unchanged());
         const GstPtr<GstBuffer> next = pipeline.pull();
