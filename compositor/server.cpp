@@ -84,7 +84,7 @@ Result<void> Server::start() {
     if (!renderer) {
         return std::unexpected(renderer.error());
     }
-    renderer_.emplace(std::move(*renderer));
+    renderer_ = std::make_unique<Renderer>(std::move(*renderer));
     create_globals();
     if (auto lit = output_->set_mode(options_.width, options_.height, options_.refresh); !lit) {
         return lit;
@@ -509,17 +509,23 @@ void Server::consider_end() {
     if (ending_ && (game_empty_ || !options_.until_empty)) {
         stop();
     } else if (game_empty_) {
-        handle_game_over();
+        handle_game_over(*game_end_);
     } else if (options_.until_empty || windows_->has_windows()) {
         no_window_since_ns_.reset();
     } else if (!lock_step_) {
         wl_event_source_timer_update(grace_timer_.get(), kHandoverGraceMs);
-    } else if (const int64_t now = clock_.now_ns();
-               now - no_window_since_ns_.value_or(now) >= int64_t{kHandoverGraceMs} * 1'000'000) {
-        stop();
     } else {
-        // What is about to come can only come in a step.
-        no_window_since_ns_ = no_window_since_ns_.value_or(now);
+        consider_end_of_handover();
+    }
+}
+
+// In lock-step: what is about to come can only come in a step.
+void Server::consider_end_of_handover() {
+    const int64_t now = clock_.now_ns();
+    const int64_t since = no_window_since_ns_.value_or(now);
+    no_window_since_ns_ = since;
+    if (now - since >= int64_t{kHandoverGraceMs} * 1'000'000) {
+        stop();
     }
 }
 
@@ -555,13 +561,13 @@ void Server::terminate_game() {
 }
 
 // In lock-step the game's last picture may be on its way to a step, and its end to the next one.
-void Server::handle_game_over() {
-    if (!lock_step_ || game_end_->how == GameEnd::How::not_started) {
+void Server::handle_game_over(const GameEnd& end) {
+    if (!lock_step_ || end.how == GameEnd::How::not_started) {
         stop();
         return;
     }
     if (!std::exchange(game_over_, true)) {
-        lock_step_->handle_game_over(game_end_->how == GameEnd::How::signaled, describe_end(),
+        lock_step_->handle_game_over(end.how == GameEnd::How::signaled, describe_end(),
                                      [this] { stop(); });
     }
 }

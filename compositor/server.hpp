@@ -61,9 +61,10 @@ private:
     void handle_game_changed(View* view);
     void handle_game_ended(const GameEnd& end, bool left);
     void consider_end();
+    void consider_end_of_handover();
     void request_end();
     void terminate_game();
-    void handle_game_over();
+    void handle_game_over(const GameEnd& end);
     std::string describe_end() const;
     void stop();
 
@@ -72,7 +73,7 @@ private:
     Gamepads gamepads_;
     Handle<wl_display, wl_display_destroy> display_;
     wl_event_loop* loop_;
-    std::optional<Renderer> renderer_;
+    std::unique_ptr<Renderer> renderer_;
     wlr_compositor* compositor_ = nullptr;
     BufferLending lending_;
     SessionClock clock_;

@@ -154,7 +154,7 @@ Result<std::vector<LaunchEntry>> read_launch_entries(std::string_view file, uint
         }
         const auto size = reader.number(4);
         const auto section = size ? reader.bytes(*size) : std::nullopt;
-        if (!section) {
+        if (!id || !section) {
             return cut(start, "a title");
         }
         if (*id != app_id) {

@@ -114,6 +114,7 @@ int run(const Options& options) {
 
 }  // namespace
 
+// NOLINTNEXTLINE(bugprone-exception-escape): CLI11 throws if the options below could not be
 int main(int argc, char** argv) {
     std::setlocale(LC_CTYPE, "");
     Options options;
