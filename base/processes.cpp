@@ -67,7 +67,7 @@ uint64_t ProcessStat::field(int number) const {
         rest.remove_prefix(space == std::string_view::npos ? rest.size() : space + 1);
     }
     uint64_t value = 0;
-    std::from_chars(rest.data(), rest.data() + rest.size(), value);
+    std::from_chars(rest.begin(), rest.end(), value);
     return value;
 }
 

@@ -152,7 +152,7 @@ Result<CaptureBuffer> CaptureBuffers::make(const BufferRequest& request) {
         }
     }
     if (udmabuf_ && request.modifier == DRM_FORMAT_MOD_LINEAR) {
-        attempt(allocate_udmabuf(request));
+        attempt(allocate_udmabuf(*udmabuf_, request));
     }
     return made;
 }
@@ -222,11 +222,11 @@ Result<CaptureBuffers::Planes> CaptureBuffers::allocate_gbm(const Gbm& gbm,
     return planes;
 }
 
-Result<CaptureBuffers::Planes> CaptureBuffers::allocate_udmabuf(
-    const BufferRequest& request) const {
+Result<CaptureBuffers::Planes> CaptureBuffers::allocate_udmabuf(const Udmabuf& device,
+                                                                const BufferRequest& request) {
     const uint64_t stride = round_up(
         uint64_t{request.width} * bytes_per_pixel(opaque_fourcc(request.fourcc)), kRowAlignment);
-    auto allocated = udmabuf_->allocate(file_size(stride, request.height));
+    auto allocated = device.allocate(file_size(stride, request.height));
     if (!allocated) {
         return std::unexpected(allocated.error());
     }

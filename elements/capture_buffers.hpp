@@ -80,7 +80,7 @@ private:
 
     Result<CaptureBuffer> make_shm(const BufferRequest& request);
     Result<Planes> allocate_gbm(const Gbm& gbm, const BufferRequest& request) const;
-    Result<Planes> allocate_udmabuf(const BufferRequest& request) const;
+    static Result<Planes> allocate_udmabuf(const Udmabuf& device, const BufferRequest& request);
 
     DisplayConnection& display_;
     std::optional<uint64_t> device_;

@@ -65,7 +65,7 @@ public:
             }
         }
         for (const auto& account : accounts()) {
-            read_account(root + "/userdata/" + account + "/config");
+            read_account(std::format("{}/userdata/{}/config", root, account));
         }
         std::ranges::stable_sort(library_.titles, {}, &SteamTitle::app_id);
         return std::move(library_);
@@ -91,7 +91,7 @@ private:
             if (!name.starts_with("appmanifest_") || !name.ends_with(".acf")) {
                 continue;
             }
-            auto manifest = load_app_manifest(steamapps + "/" + name);
+            auto manifest = load_app_manifest(std::format("{}/{}", steamapps, name));
             if (!manifest) {
                 library_.warnings.push_back(manifest.error().message);
                 continue;

@@ -36,9 +36,8 @@ bool equal_ignoring_case(std::string_view left, std::string_view right) {
 
 std::optional<uint64_t> parse_decimal(std::string_view text) {
     uint64_t value = 0;
-    const char* end = text.data() + text.size();
-    auto [stop, error] = std::from_chars(text.data(), end, value);
-    if (text.empty() || error != std::errc() || stop != end) {
+    auto [stop, error] = std::from_chars(text.begin(), text.end(), value);
+    if (text.empty() || error != std::errc() || stop != text.end()) {
         return std::nullopt;
     }
     return value;

@@ -191,7 +191,8 @@ uint32_t Agent::take_frame(uint64_t sequence) {
             const auto seen = frame_code::read_input_sequence(pixels);
             picture_ = 0;
             for (uint32_t y = 0; y < 240; ++y) {
-                const auto* row = reinterpret_cast<const uint32_t*>(bytes + size_t{y} * plane.stride);
+                const auto* row =
+                    reinterpret_cast<const uint32_t*>(bytes + size_t{y} * plane.stride);
                 for (uint32_t x = 0; x < 320; ++x) {
                     // The fourth byte means nothing.
                     picture_ = (picture_ ^ (row[x] & 0xffffff)) * 0x100000001b3;
