@@ -38,6 +38,10 @@
     X(epoll_pwait)                  \
     X(read)                         \
     X(readv)                        \
+    X(write)                        \
+    X(writev)                       \
+    X(send)                         \
+    X(sendto)                       \
     X(recv)                         \
     X(recvfrom)                     \
     X(accept)                       \
@@ -127,6 +131,7 @@
     X(pselect, __pselect64)                                       \
     X(epoll_pwait2, __epoll_pwait2_time64)                        \
     X(recvmsg, __recvmsg64)                                       \
+    X(sendmsg, __sendmsg64)                                       \
     X(pthread_timedjoin_np, __pthread_timedjoin_np64)             \
     X(pthread_clockjoin_np, __pthread_clockjoin_np64)             \
     X(pthread_mutex_timedlock, __pthread_mutex_timedlock64)       \

@@ -227,6 +227,10 @@ STEPSCOPE_EXPORT_32(ssize_t, recvmsg, (int fd, msghdr* message, int flags)) {
     return function(fd, message, flags);
 }
 
+STEPSCOPE_EXPORT_32(ssize_t, sendmsg, (int fd, const msghdr* message, int flags)) {
+    return ::sendmsg(fd, message, flags);
+}
+
 STEPSCOPE_EXPORT_32(int, pthread_cond_timedwait,
                     (pthread_cond_t * condition, pthread_mutex_t* mutex, const Timespec32* time)) {
     const timespec end = widen(*time);

@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -149,6 +150,62 @@ void starts_unseen() {
     const bool written = ::write(ends[1], much.data(), much.size()) > 0;
     reader.join();
     report("written", written ? static_cast<long>(taken) : 0, monotonic_ns());
+}
+
+/** Who writes waits for a reader that looks once a millisecond: to a pipe and a connection, in the
+ * ways there are. A line for each: how much arrived, and how long the writer took. */
+void full_pipes() {
+    using Write = ssize_t (*)(int, char*, size_t);
+    const std::pair<const char*, Write> ways[] = {
+        {"write", [](int fd, char* data, size_t size) { return ::write(fd, data, size); }},
+        {"writev",
+         [](int fd, char* data, size_t size) {
+             const iovec parts[] = {{data, size / 2}, {data + size / 2, size - size / 2}};
+             return ::writev(fd, parts, 2);
+         }},
+        {"small",
+         [](int fd, char* data, size_t size) {
+             size_t done = 0;
+             while (done < size && ::write(fd, data + done, 64) == 64) {
+                 done += 64;
+             }
+             return static_cast<ssize_t>(done);
+         }},
+        {"send", [](int fd, char* data, size_t size) { return ::send(fd, data, size, 0); }},
+        {"sendto",
+         [](int fd, char* data, size_t size) { return ::sendto(fd, data, size, 0, nullptr, 0); }},
+        {"sendmsg",
+         [](int fd, char* data, size_t size) {
+             iovec part{data, size};
+             msghdr message{};
+             message.msg_iov = &part;
+             message.msg_iovlen = 1;
+             return ::sendmsg(fd, &message, 0);
+         }},
+    };
+    for (const auto& [name, write] : ways) {
+        int ends[2];
+        const bool connection = std::string_view(name).starts_with("send");
+        if ((connection ? ::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) : ::pipe(ends)) != 0) {
+            return;
+        }
+        std::vector<char> much(1 << 20);
+        const int64_t begun = monotonic_ns();
+        size_t taken = 0;
+        std::thread reader([&] {
+            std::vector<char> place(1 << 16);
+            while (taken < much.size()) {
+                ::usleep(1'000);
+                taken += static_cast<size_t>(::read(ends[0], place.data(), place.size()));
+            }
+        });
+        const bool whole = write(ends[1], much.data(), much.size()) == 1 << 20;
+        const int64_t took = monotonic_ns() - begun;
+        reader.join();
+        ::close(ends[0]);
+        ::close(ends[1]);
+        report(name, whole ? static_cast<long>(taken) : -1, took);
+    }
 }
 
 /** Several threads fight for one mutex that is held across sleeps. */
@@ -565,6 +622,7 @@ bool run_threaded_scenario(const std::string& name) {
                      {"contention", contention},
                      {"starts", starts},
                      {"starts_unseen", starts_unseen},
+                     {"full_pipes", full_pipes},
                      {"spin", spin},
                      {"spin_forever", spin_forever},
                      {"ticks", ticks},

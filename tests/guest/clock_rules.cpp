@@ -61,6 +61,22 @@ TEST_CASE("a new thread starts although its maker waits for it unseen") {
     CHECK(game.line("written").result == 1 << 20);
 }
 
+TEST_CASE("who writes to a full pipe waits for its reader, whose time goes on") {
+    for (int run = 0; run < 3; ++run) {
+        Game game("full_pipes");
+        CHECK(game.run(16'666'667).status == Status::exited);
+        REQUIRE(game.lines().size() == 6);
+        for (const Line& line : game.lines()) {
+            INFO(line.name);
+            CHECK(line.result == 1 << 20);
+            // The rest is in the pipe when the writer is done.
+            CHECK(line.value >= 10 * kMs);
+            CHECK(line.value % kMs == 0);
+        }
+        CHECK(game.line("write").value == 15 * kMs);
+    }
+}
+
 TEST_CASE("a mutex that is held across sleeps does not stop time") {
     Game game("contention");
     game.run(16'666'667);
