@@ -397,8 +397,8 @@ void ClockController::recheck() {
     }
 }
 
-bool ClockController::wait_until_asleep() {
-    const bool asleep = sleepers_.soon_asleep(*page_);
+bool ClockController::wait_until_asleep(ClockSleepers::Look look) {
+    const bool asleep = sleepers_.soon_asleep(*page_, look);
     if (!asleep) {
         // It runs, or waits for a processor. Look again, less and less often up to 1 ms.
         arm_retry(std::min<uint64_t>(1'000'000, 20'000u << std::min(retries_++, 6u)));
@@ -416,13 +416,13 @@ void ClockController::confirm() {
     }
     // Who has run since has made itself count: that changes `wakeups`, which is compared below. Who
     // was woken and has not run yet is found by the look that follows the question.
-    if (careful_ && !wait_until_asleep()) {
+    if (careful_ && !wait_until_asleep(ClockSleepers::Look::quick)) {
         return;
     }
     if (callbacks_.on_quiescent && !callbacks_.on_quiescent()) {
         return;
     }
-    if (!wait_until_asleep()) {
+    if (!wait_until_asleep(ClockSleepers::Look::sure)) {
         return;
     }
     retries_ = 0;
@@ -470,7 +470,7 @@ bool ClockController::asleep() {
     const bool idle = page_->runnable == 0;
     const uint64_t quiescence = page_->wakeups;
     page_.unlock();
-    if (!idle || !sleepers_.all_asleep(*page_)) {
+    if (!idle || !sleepers_.all_asleep(*page_, ClockSleepers::Look::quick)) {
         return false;
     }
     const std::lock_guard locked(page_);

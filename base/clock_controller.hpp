@@ -176,7 +176,7 @@ private:
     void watch_processes();
     void process_gone(uint32_t index, int pidfd, pid_t pid);
     void confirm();
-    bool wait_until_asleep();
+    bool wait_until_asleep(ClockSleepers::Look look);
     void arm_retry(uint64_t delay_ns);
     void finish(StepStatus status, std::string message);
 

@@ -32,9 +32,15 @@ std::string_view read_again(int file, std::array<char, Size>& text) {
  * kernel makes sure that the thread is off its processor; else it prints "running". Without the
  * right to read that, the letter has to do.
  */
-bool is_off_cpu(int syscall_file) {
+enum class OnCpu { yes, no, unknown };
+
+OnCpu on_cpu(int syscall_file) {
     std::array<char, 8> text;
-    return !read_again(syscall_file, text).starts_with('r');
+    const std::string_view call = read_again(syscall_file, text);
+    if (call.empty() || call.starts_with('\n')) {
+        return OnCpu::unknown;
+    }
+    return call.starts_with('r') ? OnCpu::yes : OnCpu::no;
 }
 
 bool sleeps_or_is_gone(int stat_file) {
@@ -50,7 +56,7 @@ UniqueFd ClockSleepers::open_task(pid_t pid, pid_t tid, const char* name) const 
     return UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
 }
 
-bool ClockSleepers::all_asleep(const ClockPage& page) {
+bool ClockSleepers::all_asleep(const ClockPage& page, Look look) {
     for (uint32_t i = 0; i < slots_in_use(page); ++i) {
         const ThreadSlot& slot = page.threads[i];
         const ThreadState state = slot.state.load();
@@ -67,19 +73,23 @@ bool ClockSleepers::all_asleep(const ClockPage& page) {
                     slot.tid, slot.generation};
         }
         // The one that costs less comes first.
-        if (!is_off_cpu(task.syscall.get()) || !sleeps_or_is_gone(task.stat.get())) {
+        const OnCpu runs = on_cpu(task.syscall.get());
+        if (runs == OnCpu::yes) {
+            return false;
+        }
+        if ((look == Look::sure || runs == OnCpu::unknown) && !sleeps_or_is_gone(task.stat.get())) {
             return false;
         }
     }
     return true;
 }
 
-bool ClockSleepers::soon_asleep(const ClockPage& page) {
+bool ClockSleepers::soon_asleep(const ClockPage& page, Look look) {
     constexpr uint32_t kYields = 20;
-    bool asleep = all_asleep(page);
+    bool asleep = all_asleep(page, look);
     for (uint32_t i = 0; !asleep && i < kYields; ++i) {
         ::sched_yield();
-        asleep = all_asleep(page);
+        asleep = all_asleep(page, look);
     }
     return asleep;
 }

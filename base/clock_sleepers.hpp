@@ -22,20 +22,29 @@ namespace stepscope {
  * thread that is not asleep need not have been woken: it may still be on its way to sleep.
  *
  * Looks into /proc, and keeps open what it has looked at: another look is one or two system calls
- * for each thread. One thread; never blocks. The page is read without its lock, and may hold
- * anything.
+ * for each thread, which is what steps of games with many threads cost. One thread; never blocks.
+ * The page is read without its lock, and may hold anything.
  */
 class ClockSleepers {
 public:
+    /** How sure it has to be. */
+    enum class Look {
+        /** Who is off its processor, in a system call, counts as asleep, even where it was woken
+         * and waits for memory or a disk now. The cheap half of the other. */
+        quick,
+        /** For time to move. */
+        sure,
+    };
+
     explicit ClockSleepers(std::string proc = "/proc") : proc_(std::move(proc)) {}
 
     /**
      * Every thread that waits for something outside is asleep, or gone; while the page's `verify`
      * is set, every thread that waits.
      */
-    bool all_asleep(const clock::ClockPage& page);
+    bool all_asleep(const clock::ClockPage& page, Look look = Look::sure);
     /** The same, with some microseconds of patience with who is on its way to sleep. */
-    bool soon_asleep(const clock::ClockPage& page);
+    bool soon_asleep(const clock::ClockPage& page, Look look = Look::sure);
     /** A process has ended: closes what is open of it. */
     void forget(pid_t pid);
 

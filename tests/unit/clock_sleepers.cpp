@@ -84,6 +84,25 @@ TEST_CASE("who waits for something outside is asleep when the kernel says so, in
     CHECK(sleepers.all_asleep(game.page));
 }
 
+TEST_CASE("a quick look asks for less: not who waits for memory or a disk") {
+    using Look = ClockSleepers::Look;
+    const Game game;
+    game.add(41);
+    ClockSleepers sleepers(game.proc);
+    game.in_kernel(41, "S", kSleeps);
+    CHECK(sleepers.all_asleep(game.page, Look::quick));
+    game.in_kernel(41, "D", kSleeps);
+    CHECK(sleepers.all_asleep(game.page, Look::quick));
+    CHECK_FALSE(sleepers.all_asleep(game.page, Look::sure));
+    game.in_kernel(41, "S", "running");
+    CHECK_FALSE(sleepers.all_asleep(game.page, Look::quick));
+    CHECK_FALSE(sleepers.soon_asleep(game.page, Look::quick));
+    game.in_kernel(41, "R", "");  // not ours to read: the letter has to do
+    CHECK_FALSE(sleepers.all_asleep(game.page, Look::quick));
+    game.in_kernel(41, "S", "");
+    CHECK(sleepers.all_asleep(game.page, Look::quick));
+}
+
 TEST_CASE("one that is awake is enough") {
     const Game game;
     ClockSleepers sleepers(game.proc);
