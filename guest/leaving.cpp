@@ -108,9 +108,11 @@ STEPSCOPE_EXPORT int connect(int fd, const sockaddr* address, socklen_t size) {
         forget_x11_fd(fd);
     }
     const int result = real::connect(fd, address, size);
-    if (counts && fd >= 0 && fd < kMaxFd && (result == 0 || errno == EINPROGRESS) &&
-        is_display(address, size) && !displays[fd].exchange(true, std::memory_order_relaxed)) {
-        display_count.fetch_add(1, std::memory_order_relaxed);
+    if (counts && (result == 0 || errno == EINPROGRESS) && is_display(address, size)) {
+        note_display_connection();
+        if (fd < kMaxFd && !displays[fd].exchange(true, std::memory_order_relaxed)) {
+            display_count.fetch_add(1, std::memory_order_relaxed);
+        }
     }
     return result;
 }

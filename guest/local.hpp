@@ -197,6 +197,8 @@ Thread* reader(int fd, short events, bool blocks = true);
  */
 /** …told by its peer's name, which is kept until the descriptor is closed. */
 bool is_x11(int fd);
+/** This process has connected to a display itself: connections are looked for from now on. */
+void note_display_connection();
 /** What is awaited of X servers with these events of poll: POLLIN where answers are, with POLLOUT
  * where requests are about to be sent. The descriptor may be one of epoll. */
 short x11_events(int fd, short events);

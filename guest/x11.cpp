@@ -29,6 +29,7 @@ constinit std::atomic<uint32_t> watched_count = 0;
 enum class Peer : uint8_t { unknown, x11, other };
 constexpr int kMaxPeers = 4096;
 constinit std::atomic<Peer> peers[kMaxPeers];
+constinit std::atomic<bool> has_connected = false;
 
 /** Nothing in there has the library's pipe, but only an instance of epoll says so. */
 bool is_epoll(int fd) {
@@ -80,8 +81,14 @@ uint32_t events_of(int epoll, int nesting) {
 
 }  // namespace
 
+void note_display_connection() {
+    has_connected.store(true, std::memory_order_relaxed);
+}
+
 bool is_x11(int fd) {
-    if (process.display_server) {
+    // Who was only given a connection watches it for its owner, as Wine's server does, and must not
+    // keep everybody waiting for a turn.
+    if (process.display_server || !has_connected.load(std::memory_order_relaxed)) {
         return false;
     }
     const bool known = fd >= 0 && fd < kMaxPeers;
