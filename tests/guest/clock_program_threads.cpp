@@ -510,14 +510,48 @@ void request_and_reply() {
     }
 }
 
-/** A client of an X server that the test plays, named after the process. `waiter` makes of the
- * connection what waits for it, with a timeout in milliseconds. */
-template <typename Waiter>
-void x11_client(Waiter waiter) {
+/** Connects to the X server that the test plays, named after the process. */
+void connect_to_x11(int connection) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     const std::string name = "/tmp/.X11-unix/X" + std::to_string(::getpid());
     name.copy(address.sun_path + 1, name.size());
+    (void)!::read(STDIN_FILENO, address.sun_path, 1);  // the server is there: a zero
+    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+    report("connect", ::connect(connection, reinterpret_cast<sockaddr*>(&address), size), 0);
+}
+
+/** From now on the compositor is asked before time moves. */
+void wait_for_what_never_comes() {
+    std::thread([] {
+        char byte = 0;
+        (void)!::read(STDIN_FILENO, &byte, 1);
+    }).detach();
+}
+
+/** Gives its connection to another program, which watches it. */
+void x11_watcher() {
+    constexpr int kGiven = 100;
+    pollfd one{kGiven, POLLIN, 0};
+    if (::fcntl(kGiven, F_GETFD) < 0) {
+        const int connection = ::socket(AF_UNIX, SOCK_STREAM, 0);
+        connect_to_x11(connection);
+        ::dup2(connection, kGiven);
+        std::fflush(stdout);
+        ::execl("/proc/self/exe", "clock_program", "x11_watcher", nullptr);
+        return;
+    }
+    wait_for_what_never_comes();
+    measure("look", [&] { return ::poll(&one, 1, 0); });
+    measure("wait", [&] { return ::poll(&one, 1, -1); });
+    std::fflush(stdout);
+    ::_exit(0);
+}
+
+/** A client of the X server. `waiter` makes of the connection what waits for it, with a timeout in
+ * milliseconds. */
+template <typename Waiter>
+void x11_client(Waiter waiter) {
     // Numbers are used again: what was known of this one before does not count.
     const int fd = ::open("/dev/null", O_RDONLY);
     pollfd one{fd, POLLIN, 0};
@@ -527,14 +561,9 @@ void x11_client(Waiter waiter) {
         report("connect", -1, 0);
         return;
     }
-    (void)!::read(STDIN_FILENO, address.sun_path, 1);  // the server is there: a zero
-    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
-    report("connect", ::connect(connection, reinterpret_cast<sockaddr*>(&address), size), 0);
+    connect_to_x11(connection);
     ::dup2(connection, fd);
-    std::thread([] {
-        char byte = 0;
-        (void)!::read(STDIN_FILENO, &byte, 1);  // never comes
-    }).detach();
+    wait_for_what_never_comes();
     const auto wait = waiter(fd);
     char bytes[16];
     const auto receive = [&](int flags) { return ::recv(fd, bytes, sizeof bytes, flags); };
@@ -639,6 +668,7 @@ bool run_threaded_scenario(const std::string& name) {
                      {"jumps_with_waiter", jumps_with_waiter},
                      {"polls", polls},
                      {"request_and_reply", request_and_reply},
+                     {"x11_watcher", x11_watcher},
                      {"x11_client_poll", x11_client_poll},
                      {"x11_client_select", x11_client_select},
                      {"x11_client_epoll", x11_client_epoll},

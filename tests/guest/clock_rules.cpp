@@ -30,6 +30,19 @@ std::vector<Line> trace(const char* scenario, uint64_t delta) {
     return game.lines();
 }
 
+/** Where the program's X server listens. */
+UniqueFd x11_server(const Game& game) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string name = "/tmp/.X11-unix/X" + std::to_string(game.pid());
+    name.copy(address.sun_path + 1, name.size());
+    UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    REQUIRE(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address),
+                   static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size())) == 0);
+    REQUIRE(::listen(listener.get(), 1) == 0);
+    return listener;
+}
+
 }  // namespace
 
 TEST_CASE("several threads see the same times in every run on a loaded machine") {
@@ -234,14 +247,7 @@ TEST_CASE("a client of an X server finds all that there is for it when everythin
                                     "x11_client_epoll_in_epoll");
     CAPTURE(scenario);
     Game game(scenario);
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const std::string name = "/tmp/.X11-unix/X" + std::to_string(game.pid());
-    name.copy(address.sun_path + 1, name.size());
-    UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    REQUIRE(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address),
-                   static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size())) == 0);
-    REQUIRE(::listen(listener.get(), 1) == 0);
+    const UniqueFd listener = x11_server(game);
     UniqueFd client;
     const std::vector<std::string> turns{"a", "bc", "d", "ef", "g"};
     size_t turn = 0;
@@ -259,6 +265,25 @@ TEST_CASE("a client of an X server finds all that there is for it when everythin
     const std::vector<Line> expected{{"connect", 0, 0}, {"look", 1, 0}, {"receive", 1, 0},
                                      {"receive", 2, 0}, {"wait", 1, 0}, {"receive", 3, 0},
                                      {"receive", 1, 0}};
+    CHECK(game.lines() == expected);
+}
+
+TEST_CASE("who was given a connection to an X server to watch has no turns") {
+    Game game("x11_watcher");
+    const UniqueFd listener = x11_server(game);
+    UniqueFd client;
+    game.on_quiescence = [&](int) {
+        if (!client) {
+            client.reset(::accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+        }
+        if (client) {
+            (void)!::write(client.get(), "a", 1);
+        }
+    };
+    (void)!::write(game.stdin_fd(), "", 1);
+    CHECK(game.run(50 * kMs).status == Status::exited);
+    // It looked at once: the server had nothing to say until everybody waited.
+    const std::vector<Line> expected{{"connect", 0, 0}, {"look", 0, 0}, {"wait", 1, 0}};
     CHECK(game.lines() == expected);
 }
 
