@@ -67,7 +67,8 @@ def doom(programs: Programs, size: str, steps: int, logs: Path, *settings: str) 
     wad = next((wad for wad in WADS if Path(wad).exists()), None)
     if wad is None:
         raise BenchError("freedoom is not installed; expected its freedoom1.wad")
-    command = ["env", *settings, "chocolate-doom", "-iwad", wad, "-warp", "1", "1", "-skill", "2", "-nosound"]
+    command = ["env", *settings, "chocolate-doom", "-iwad", wad, "-warp", "1", "1", "-skill", "2",
+               "-nosound"]
     return stepped(programs, command, size, DOOM_RATE, 100, steps, logs)
 
 
