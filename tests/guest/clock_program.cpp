@@ -520,7 +520,7 @@ int main(int argc, char** argv) {
     }
     if (const auto found = scenarios.find(name); found != scenarios.end()) {
         found->second();
-    } else if (!run_threaded_scenario(name)) {
+    } else if (!run_threaded_scenario(name) && !run_descriptor_scenario(name)) {
         std::fprintf(stderr, "clock_program: there is no scenario '%s'\n", argv[1]);
         return 2;
     }

@@ -3,6 +3,7 @@
 
 #include <time.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -41,5 +42,24 @@ void old_conditions();
 /** What functions give back of times, other than by waiting. */
 void results();
 
+struct Scenario {
+    const char* name;
+    void (*function)();
+};
+
+template <size_t Count>
+bool run_scenario(const Scenario (&scenarios)[Count], const std::string& name) {
+    for (const Scenario& scenario : scenarios) {
+        if (name == scenario.name) {
+            scenario.function();
+            return true;
+        }
+    }
+    return false;
+}
+
 /** Scenarios with several threads or processes; false if there is none of that name. */
 bool run_threaded_scenario(const std::string& name);
+
+/** Scenarios with descriptors that are waited for; false if there is none of that name. */
+bool run_descriptor_scenario(const std::string& name);
