@@ -23,9 +23,6 @@ constexpr int kHandoverGraceMs = 5000;
 constexpr auto kPoliteGrace = std::chrono::seconds(5);
 constexpr auto kStandingGrace = std::chrono::milliseconds(300);
 
-/** The game starts without its sink where the sound server takes longer. */
-constexpr int kSoundReadyMs = 500;
-
 /** Virtual time that the X server needs before it talks to its window manager. */
 constexpr int64_t kXwaylandStartNs = 2'000'000;
 /** …and has after that, before the game starts, for what they have to say to each other. */
@@ -187,60 +184,20 @@ Result<void> Server::offer_sound() {
 }
 
 Result<void> Server::offer_pipewire() {
-    if (!options_.pipewire && options_.pipewire_nodes.empty() &&
-        (sound_ || audio_ != AudioMode::session)) {
+    const bool sound = audio_ == AudioMode::session && !sound_;
+    pipewire_ = std::make_unique<PipewireOnDemand>(
+        display_.get(),
+        PipewireOffer{.session = directory_.name(),
+                      .description = joined(options_.command),
+                      .video = false,
+                      .sound = sound,
+                      .changed = {}},
+        PictureServices{*output_, lending_, *returns_, *renderer_},
+        [this](const PipewireNodes& nodes) { control_->handle_pipewire_changed(nodes); });
+    if (!options_.pipewire && options_.pipewire_nodes.empty() && !sound) {
         return {};
     }
-    if (auto made = make_pipewire(options_.pipewire); !made) {
-        return made;
-    }
-    for (const PictureDemand& demand : options_.pipewire_nodes) {
-        if (!pipewire_->want(demand)) {
-            return fail(Fault::usage,
-                        std::format("--pipewire-node: at most {} of these", kMaxDemandedNodes));
-        }
-    }
-    pipewire_->wait_until_ready(kSoundReadyMs);
-    return {};
-}
-
-Result<void> Server::make_pipewire(bool video) {
-    auto session = create_pipewire_session(display_.get(),
-                                           {.session = directory_.name(),
-                                            .description = joined(options_.command),
-                                            .video = video,
-                                            .sound = audio_ == AudioMode::session && !sound_,
-                                            .changed = [this] { tell_pipewire(); }},
-                                           {*output_, lending_, *returns_, *renderer_});
-    if (!session) {
-        return std::unexpected(session.error());
-    }
-    pipewire_ = std::move(*session);
-    return {};
-}
-
-// A client of the control display wants the node.
-void Server::handle_pipewire_request() {
-    if (need_pipewire(true)) {
-        pipewire_->offer_video();
-        tell_pipewire();
-    }
-}
-
-bool Server::need_pipewire(bool video) {
-    if (!pipewire_) {
-        if (auto made = make_pipewire(video); !made) {
-            log("{}", made.error().message);
-            return false;
-        }
-    }
-    return true;
-}
-
-void Server::tell_pipewire() {
-    if (pipewire_) {
-        control_->handle_pipewire_changed(pipewire_->nodes());
-    }
+    return pipewire_->offer(options_.pipewire, options_.pipewire_nodes);
 }
 
 void Server::handle_xwayland_settled(bool up) {
@@ -363,13 +320,13 @@ void Server::create_globals() {
                                  RefreshRate rate) { set_output(width, height, rate); },
             .terminate = [this] { request_end(); },
             .offer_pipewire = pipewire_built_in()
-                                  ? std::function<void()>([this] { handle_pipewire_request(); })
+                                  ? std::function<void()>([this] { pipewire_->offer_video(); })
                                   : nullptr,
             .pipewire_nodes =
                 {
                     .want =
                         [this](const PictureDemand& demand) {
-                            return need_pipewire(false) && pipewire_->want(demand);
+                            return pipewire_ && pipewire_->want(demand);
                         },
                     .release =
                         [this](const PictureDemand& demand) {

@@ -13,7 +13,7 @@
 #include "game_process.hpp"
 #include "gamepads.hpp"
 #include "options.hpp"
-#include "pipewire_session.hpp"
+#include "pipewire_on_demand.hpp"
 #include "renderer.hpp"
 #include "seat.hpp"
 #include "window_manager.hpp"
@@ -47,10 +47,6 @@ private:
     AudioMode audio_mode() const;
     Result<void> offer_sound();
     Result<void> offer_pipewire();
-    Result<void> make_pipewire(bool video);
-    bool need_pipewire(bool video);
-    void handle_pipewire_request();
-    void tell_pipewire();
     std::vector<std::string> game_environment() const;
     Result<void> announce_ready() const;
     void start_game();
@@ -89,7 +85,7 @@ private:
     std::unique_ptr<ReleasePoints> release_points_;
     std::unique_ptr<BufferReturns> returns_;
     std::unique_ptr<ControlDisplay> control_;
-    std::unique_ptr<PipewireSession> pipewire_;
+    std::unique_ptr<PipewireOnDemand> pipewire_;
     AudioMode audio_ = AudioMode::play;
     std::unique_ptr<SteppedSound> sound_;  // with AudioMode::session in lock-step
     std::unique_ptr<XwaylandServer> xwayland_;
