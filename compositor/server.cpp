@@ -57,6 +57,7 @@ Server::~Server() {
     control_.reset();
     sound_.reset();
     returns_.reset();
+    clock_.follow(nullptr);  // what leaves is still told when
     lock_step_.reset();
     if (display_) {
         wl_display_destroy_clients(display_.get());

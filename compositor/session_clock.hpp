@@ -9,7 +9,7 @@ namespace stepscope {
 /** The time that the game lives in: everything that carries a stamp to it asks here. */
 class SessionClock {
 public:
-    /** From now on the virtual time of a session in lock-step. Borrowed. */
+    /** From now on the virtual time of a session in lock-step; null: CLOCK_MONOTONIC. Borrowed. */
     void follow(const ClockController* controller) { controller_ = controller; }
 
     /** CLOCK_MONOTONIC, as the game reads it. */

@@ -8,15 +8,20 @@ and make_vec() know "stepscope/Game-v0", with Env's parameters, and "stepscope/D
 from __future__ import annotations
 
 from stepscope.control import Control, Picture, Status, StepResult
-from stepscope.errors import SessionLost, StaleObservationWarning, StepscopeError
+from stepscope.errors import (
+    CompositorCrashWarning,
+    SessionLost,
+    StaleObservationWarning,
+    StepscopeError,
+)
 from stepscope.frame_socket import FrameSocket, SocketFrame
 from stepscope.registration import register_all
 from stepscope.session import Session
 
 __version__ = "0.1.0"
 __all__ = [
-    "Control", "Env", "FrameSocket", "Picture", "Session", "SessionLost", "SocketFrame", "Status",
-    "StaleObservationWarning", "StepResult", "StepscopeError", "VectorEnv",
+    "CompositorCrashWarning", "Control", "Env", "FrameSocket", "Picture", "Session", "SessionLost",
+    "SocketFrame", "Status", "StaleObservationWarning", "StepResult", "StepscopeError", "VectorEnv",
 ]  # fmt: skip
 
 register_all()

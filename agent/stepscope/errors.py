@@ -12,3 +12,8 @@ class SessionLost(StepscopeError):
 
 class StaleObservationWarning(UserWarning):
     """Somebody keeps an observation longer than it is valid."""
+
+
+class CompositorCrashWarning(RuntimeWarning):
+    """A session's compositor died of itself as the session ended: what it was to leave behind (a
+    game that ended in order, a removed folder) may be missing."""

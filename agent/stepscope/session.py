@@ -10,13 +10,14 @@ import shutil
 import signal
 import subprocess
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stepscope.control import END_NOT_STARTED, Control, StepResult
-from stepscope.errors import SessionLost, StepscopeError
+from stepscope.errors import CompositorCrashWarning, SessionLost, StepscopeError
 from stepscope.inputs import Inputs
 from stepscope.scratch import Scratch
 
@@ -168,11 +169,12 @@ class Session:
             self._control.close()
             self._control = None
         process, self._process = self._process, None
-        if process is not None:
+        crashed = False
+        if process is not None and process.poll() is None:
             for number in (signal.SIGTERM, signal.SIGKILL):
                 process.send_signal(number)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(END_SECONDS)
+                    crashed = process.wait(END_SECONDS) < 0 and process.returncode != -number
                     break
         # Another session may have the same directory from here on.
         directory, self._directory = self._directory, None
@@ -181,8 +183,12 @@ class Session:
             deadline = time.monotonic() + END_SECONDS
             while directory.exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
-        self.log()
+        end_of_log = self.log_tail()
         self._scratch.remove()
+        if crashed:
+            name = signal.Signals(-process.returncode).name
+            message = f"the compositor died of {name} as the session ended; its log: {end_of_log}"
+            warnings.warn(message, CompositorCrashWarning, stacklevel=2)
 
     def _start(
         self,

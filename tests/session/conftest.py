@@ -17,6 +17,10 @@ from support.steam import SteamHome
 WATCHDOG = 200  # seconds for one test; only a hang takes as long
 
 
+def pytest_configure(config):
+    config.addinivalue_line("filterwarnings", "error::stepscope.CompositorCrashWarning")
+
+
 @pytest.fixture(autouse=True)
 def watchdog():
     def give_up(*_):

@@ -51,6 +51,7 @@ class Session:
         if kind is not None:
             print(f"--- stepscope {' '.join(self.game_command)}\n{output}")
         else:
+            self.check_end()
             self.check_gone()
 
     def start(self) -> None:
@@ -135,6 +136,11 @@ class Session:
                 self.process.wait(patience)
             except subprocess.TimeoutExpired:
                 print(f"stepscope (pid {self.pid}) did not end on signal {number}")
+
+    def check_end(self) -> None:
+        number = -self.process.returncode
+        assert number in (signal.SIGTERM, signal.SIGKILL) or number <= 0, \
+            f"the compositor died of {signal.Signals(number).name}"
 
     def leftovers(self) -> list[str]:
         left = [f"process {pid} ({name})" for pid, name in self.processes().items()]
