@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 
@@ -101,22 +102,20 @@ def test_others_with_other_wishes(runtime, game):
                 follower.wait_for_more(10)
                 formats = follower.formats
                 for _ in range(2):
-                    others = []
-                    for node, size, rate in ((half, (320, 180), 10), (asked.name, (160, 120), 5)):
-                        other = Pipeline(source_of(node))
-                        other.play()
-                        others.append(other)
-                        times = []
-                        for _ in range(8):
-                            frame = other.pull()
-                            assert frame.size == size
-                            times.append(frame.pts)
-                            del frame
-                        # Times are those of the commits, a little before their turn.
-                        assert times[-1] - times[0] > 6 * Gst.SECOND / rate, times
-                    for other in others:
-                        other.stop()
-                        follower.wait_for_more(5)
+                    with ExitStack() as others:
+                        for node, size, rate in ((half, (320, 180), 10),
+                                                 (asked.name, (160, 120), 5)):
+                            other = others.enter_context(Pipeline(source_of(node)))
+                            times = []
+                            for _ in range(9):
+                                frame = other.pull()
+                                assert frame.size == size
+                                times.append(frame.pts)
+                                del frame
+                            # Times are those of the commits, a little before their turn. What was
+                            # shown before this pipeline played is all of its first moment.
+                            assert times[-1] - times[2] > 5 * Gst.SECOND / rate, times
+                    follower.wait_for_more(5)
         steps = [(number - last, pts - before, sequence - order) for (last, before, order),
                  (number, pts, sequence) in pairwise(follower.frames)]
         print(f"{len(follower.frames)} frames of the first")

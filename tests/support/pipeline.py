@@ -91,7 +91,11 @@ class Pipeline:
         self.sink = self.pipeline.get_by_name("sink")
 
     def __enter__(self) -> Pipeline:
-        self.play()
+        try:
+            self.play()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_) -> None:
