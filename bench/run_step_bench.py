@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a step costs, beside the floor (a bare Wayland round trip through the same hops), beside
-xdotool with ximagesrc under Xvfb, and beside real time, in one run. They take turns, so that what
-else the machine does hits all of them. Slowness never fails the run.
+xdotool with ximagesrc under Xvfb, beside real time, and beside a game that nobody holds or
+captures, in one run. They take turns, so that what else the machine does hits all of them.
+Slowness never fails the run.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -17,9 +19,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from run_bench import START_SECONDS, BenchError, Programs, game_command, read_line, running
+from run_bench import START_SECONDS, BenchError, Programs, game_command, read_line, running, tail
 
 DOOM_RATE = 35
+# A demo of Freedoom's that takes 3,136 of Doom's tics.
+DEMO = "demo4"
+DEMO_STEPS = 3000
 WADS = ("/usr/share/games/doom/freedoom1.wad", "/usr/share/doom/freedoom1.wad")
 
 
@@ -63,13 +68,37 @@ def trivial(programs: Programs, steps: int, logs: Path) -> dict:
     return stepped(programs, command, "320x200", 60, 30, steps, logs)
 
 
-def doom(programs: Programs, size: str, steps: int, logs: Path, *settings: str) -> dict:
+def doom_command(*arguments: str) -> list[str]:
     wad = next((wad for wad in WADS if Path(wad).exists()), None)
     if wad is None:
         raise BenchError("freedoom is not installed; expected its freedoom1.wad")
-    command = ["env", *settings, "chocolate-doom", "-iwad", wad, "-warp", "1", "1", "-skill", "2",
-               "-nosound"]
+    return ["chocolate-doom", "-iwad", wad, *arguments, "-nosound"]
+
+
+def doom(programs: Programs, size: str, steps: int, logs: Path, *settings: str) -> dict:
+    command = ["env", *settings, *doom_command("-warp", "1", "1", "-skill", "2")]
     return stepped(programs, command, size, DOOM_RATE, 100, steps, logs)
+
+
+def doom_demo(programs: Programs, size: str, logs: Path) -> dict:
+    return stepped(programs, doom_command("-playdemo", DEMO), size, DOOM_RATE, 60, DEMO_STEPS, logs)
+
+
+def doom_unthrottled(programs: Programs, size: str, logs: Path) -> dict:
+    """As fast as Doom itself goes, without capture: it neither sleeps nor waits for the screen."""
+    width, height = size.split("x")
+    environment = os.environ | {"SDL_AUDIODRIVER": "dummy", "SDL_VIDEODRIVER": "wayland",
+                                "HOME": str(logs)}
+    log = logs / "stepscope.log"
+    with running([programs.compositor(), "--no-xwayland", "--session", f"bench-{os.getpid()}",
+                  "-W", width, "-H", height, "-r", "1000", "--renderer", "pixman",
+                  "--die-with-parent", "--", *doom_command("-timedemo", DEMO)],
+                 log, env=environment) as compositor:
+        compositor.wait(120)
+    words = re.search(r"timed \d+ gametics .*\(([0-9.]+) fps\)", log.read_text(errors="replace"))
+    if not words:
+        raise BenchError(f"chocolate-doom told no speed:\n{tail(log)}")
+    return {"steps_per_second": float(words[1])}
 
 
 def xdotool(programs: Programs, steps: int, logs: Path) -> dict:
@@ -122,6 +151,10 @@ CONTESTANTS = {
     "doom, one thread": (
         lambda p, n, logs: doom(p, "320x200", n, logs, "LP_NUM_THREADS=0"), DOOM_RATE),
     "doom 640x400": (lambda p, n, logs: doom(p, "640x400", n, logs), DOOM_RATE),
+    "demo 320x200": (lambda p, _, logs: doom_demo(p, "320x200", logs), DOOM_RATE),
+    "unthrottled 320x200": (lambda p, _, logs: doom_unthrottled(p, "320x200", logs), DOOM_RATE),
+    "demo 640x400": (lambda p, _, logs: doom_demo(p, "640x400", logs), DOOM_RATE),
+    "unthrottled 640x400": (lambda p, _, logs: doom_unthrottled(p, "640x400", logs), DOOM_RATE),
     "xdotool 320x200": (lambda p, n, logs: xdotool(p, max(10, n // 20), logs), 60),
 }
 
@@ -133,14 +166,23 @@ def median(rounds: list[dict], name: str) -> float | None:
 
 def print_table(figures: dict[str, dict]) -> None:
     floor = figures["ping-pong"]["p50_us"]
-    print(f"{'':<18}{'steps/s':>10}{'x real time':>13}{'p50 us':>10}{'p99 us':>10}"
+    print(f"{'':<20}{'steps/s':>10}{'x real time':>13}{'p50 us':>10}{'p99 us':>10}"
           f"{'p50 / ping-pong':>17}")
     for name, f in figures.items():
         rate = CONTESTANTS[name][1]
         speed = f["steps_per_second"] or 1e6 / f["p50_us"]
-        real = f"{speed / rate:.1f}" if rate else ""
-        print(f"{name:<18}{speed:>10.0f}{real:>13}{f['p50_us']:>10.0f}{f['p99_us']:>10.0f}"
-              f"{f['p50_us'] / floor:>17.2f}")
+        line = f"{name:<20}{speed:>10.0f}" + (f"{speed / rate:>13.1f}" if rate else " " * 13)
+        if f["p50_us"] is not None:
+            line += f"{f['p50_us']:>10.0f}{f['p99_us']:>10.0f}{f['p50_us'] / floor:>17.2f}"
+        print(line.rstrip())
+
+
+def print_ratios(rounds: dict[str, list[dict]]) -> None:
+    """Of turns that followed one another."""
+    for size in ("320x200", "640x400"):
+        ratios = [ours["steps_per_second"] / free["steps_per_second"] for ours, free in
+                  zip(rounds[f"demo {size}"], rounds[f"unthrottled {size}"], strict=True)]
+        print(f"Doom's demo in steps / unthrottled at {size}: {statistics.median(ratios):.2f}")
 
 
 def main() -> int:
@@ -171,7 +213,9 @@ def main() -> int:
     figures = {name: {key: median(r, key) for key in ("steps_per_second", "p50_us", "p99_us")}
                for name, r in rounds.items()}
     print_table(figures)
-    print(f"load average of the machine: {min(loads):.1f} to {max(loads):.1f}, {os.cpu_count()} CPUs")
+    print_ratios(rounds)
+    print(f"load average of the machine: {min(loads):.1f} to {max(loads):.1f},"
+          f" {os.cpu_count()} CPUs")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(
         {"cpus": os.cpu_count(), "loads": loads, "figures": figures, "rounds": rounds}, indent=2)
