@@ -16,13 +16,6 @@
 namespace stepscope {
 namespace {
 
-/** A launcher may close its window before the game that it started opens one. */
-constexpr int kHandoverGraceMs = 5000;
-/** How long the game may take to end by itself when it is asked to, and when its time stands still.
- */
-constexpr auto kPoliteGrace = std::chrono::seconds(5);
-constexpr auto kStandingGrace = std::chrono::milliseconds(300);
-
 /** Virtual time that the X server needs before it talks to its window manager. */
 constexpr int64_t kXwaylandStartNs = 2'000'000;
 /** …and has after that, before the game starts, for what they have to say to each other. */
@@ -71,7 +64,7 @@ Server::~Server() {
     output_.reset();
     scene_.reset();
     signals_.clear();
-    grace_timer_.reset();
+    end_.reset();
 }
 
 Result<void> Server::start() {
@@ -106,7 +99,6 @@ Result<void> Server::start() {
     for (int number : {SIGTERM, SIGINT, SIGHUP}) {
         signals_.emplace_back(wl_event_loop_add_signal(loop_, number, handle_signal, this));
     }
-    grace_timer_.reset(wl_event_loop_add_timer(loop_, handle_grace_end, this));
     game_ = std::make_unique<GameProcess>(
         loop_, std::move(reaper_),
         GameProcess::Hooks{
@@ -117,16 +109,16 @@ Result<void> Server::start() {
                         lock_step_->controller().process_started(pid);
                     }
                 },
-            .ended = [this](const GameEnd& end, bool left) { handle_game_ended(end, left); },
-            .empty =
-                [this] {
-                    game_empty_ = true;
-                    consider_end();
+            .ended =
+                [this](const GameEnd& end, bool left) {
+                    events_.ended(end);
+                    end_->handle_game_ended(end, left);
                 },
+            .empty = [this] { end_->handle_game_empty(); },
             .lost =
                 [this] {
                     log("the reaper process was killed; the session ends with it");
-                    stop();
+                    end_->stop();
                 },
         });
     if (xwayland_) {
@@ -209,10 +201,10 @@ void Server::handle_xwayland_settled(bool up) {
 }
 
 void Server::start_game() {
-    if (ending_) {
+    if (end_->requested()) {
         return;
     }
-    game_started_ = true;
+    end_->handle_game_starting(*game_);
     const GameEnvironment environment{
         .platform = options_.platform,
         .session = directory_.name(),
@@ -230,7 +222,7 @@ void Server::start_game() {
         ClockController& clock = lock_step_->controller();
         if (auto expected = clock.expect_process(); !expected) {
             log("{}", expected.error().message);
-            stop();
+            end_->stop();
             return;
         }
         inherit = clock.inherited_fds();
@@ -319,7 +311,7 @@ void Server::create_globals() {
         ControlDisplay::Hooks{
             .set_output = [this](unsigned width, unsigned height,
                                  RefreshRate rate) { set_output(width, height, rate); },
-            .terminate = [this] { request_end(); },
+            .terminate = [this] { end_->request(); },
             .offer_pipewire = pipewire_built_in()
                                   ? std::function<void()>([this] { pipewire_->offer_video(); })
                                   : nullptr,
@@ -349,12 +341,8 @@ void Server::create_globals() {
         unused_clock_.reset();
         clock_.follow(&lock_step_->controller());
         lock_step_->set_busy_probe([this] { return connection_pending(); });
-        lock_step_->set_before_step([this] { consider_end(); });
-        control_->offer_stepping(*lock_step_, [this] {
-            if (ending_ && game_) {
-                terminate_game();
-            }
-        });
+        lock_step_->set_before_step([this] { end_->consider(); });
+        control_->offer_stepping(*lock_step_, [this] { end_->repeat_request(); });
         // The X server's timers must not move on by themselves: it lives in the game's time too.
         for (const std::string& line : lock_step_->controller().environment(clock_preload())) {
             const size_t equals = line.find('=');
@@ -362,6 +350,8 @@ void Server::create_globals() {
         }
         ::setenv(clock::kEnvDisplayServer, "1", 1);
     }
+    end_ = std::make_unique<SessionEnd>(
+        loop_, SessionEnd::Parts{options_, *windows_, clock_, *control_, lock_step_.get()});
     control_->make_private(seat_->virtual_keyboard_global());
     control_->make_private(seat_->virtual_pointer_global());
     // For programs that know the wlroots protocols only; a copy each, unlike our own.
@@ -442,126 +432,16 @@ void Server::handle_game_changed(View* view) {
         return;
     }
     control_->handle_window_changed("", "", "", 0);
-    consider_end();
-}
-
-void Server::handle_game_ended(const GameEnd& end, bool left) {
-    game_end_ = end;
-    game_empty_ = game_empty_ || !left;
-    events_.ended(end);
-    if (!ending_ && (end.how != GameEnd::How::exited || end.value != 0)) {
-        log("'{}' {}", options_.command.front(), end.describe());
-    }
-    consider_end();
-    if (lock_step_ && left) {
-        lock_step_->handle_handover();
-    }
-}
-
-// The command may be a launcher: as long as processes of it show a window, or may be about to, the
-// session goes on.
-void Server::consider_end() {
-    if (!game_end_) {
-        return;
-    }
-    if (ending_ && (game_empty_ || !options_.until_empty)) {
-        stop();
-    } else if (game_empty_) {
-        handle_game_over(*game_end_);
-    } else if (options_.until_empty || windows_->has_windows()) {
-        no_window_since_ns_.reset();
-    } else if (!lock_step_) {
-        wl_event_source_timer_update(grace_timer_.get(), kHandoverGraceMs);
-    } else {
-        consider_end_of_handover();
-    }
-}
-
-// In lock-step: what is about to come can only come in a step.
-void Server::consider_end_of_handover() {
-    const int64_t now = clock_.now_ns();
-    const int64_t since = no_window_since_ns_.value_or(now);
-    no_window_since_ns_ = since;
-    if (now - since >= int64_t{kHandoverGraceMs} * 1'000'000) {
-        stop();
-    }
-}
-
-int Server::handle_grace_end(void* data) {
-    auto* self = static_cast<Server*>(data);
-    if (self->game_end_ && !self->windows_->has_windows()) {
-        self->stop();
-    }
-    return 0;
+    end_->consider();
 }
 
 int Server::handle_signal(int /*number*/, void* data) {
-    static_cast<Server*>(data)->request_end();
+    static_cast<Server*>(data)->end_->request();
     return 0;
 }
 
-void Server::request_end() {
-    if (ending_) {
-        return;
-    }
-    ending_ = true;
-    const bool waits_for_rest = options_.until_empty && !game_empty_;
-    if (!game_started_ || (game_end_ && !waits_for_rest)) {
-        stop();
-    } else {
-        terminate_game();
-    }
-}
-
-void Server::terminate_game() {
-    // A game that waits for time which nobody moves on can't end by itself.
-    game_->terminate(lock_step_ && !control_->stepped() ? kStandingGrace : kPoliteGrace);
-}
-
-// In lock-step the game's last picture may be on its way to a step, and its end to the next one.
-void Server::handle_game_over(const GameEnd& end) {
-    if (!lock_step_ || end.how == GameEnd::How::not_started) {
-        stop();
-        return;
-    }
-    if (!std::exchange(game_over_, true)) {
-        lock_step_->handle_game_over(end.how == GameEnd::How::signaled, describe_end(),
-                                     [this] { stop(); });
-    }
-}
-
-std::string Server::describe_end() const {
-    return std::format("'{}' {}", options_.command.front(),
-                       game_end_.value_or(GameEnd{GameEnd::How::signaled, SIGKILL}).describe());
-}
-
-void Server::stop() {
-    if (std::exchange(stopped_, true)) {
-        return;
-    }
-    exit_status_ = game_end_ ? game_end_->exit_status() : 1;
-    const GameEnd end = game_end_.value_or(GameEnd{GameEnd::How::signaled, SIGKILL});
-    if (lock_step_) {
-        lock_step_->end_now(end.how == GameEnd::How::signaled, describe_end());
-    }
-    switch (end.how) {
-        case GameEnd::How::exited:
-            control_->handle_ended(STEPSCOPE_SESSION_V1_END_EXITED,
-                                   static_cast<uint32_t>(end.value));
-            break;
-        case GameEnd::How::signaled:
-            control_->handle_ended(STEPSCOPE_SESSION_V1_END_SIGNALED,
-                                   static_cast<uint32_t>(end.value));
-            break;
-        case GameEnd::How::not_started:
-            control_->handle_ended(STEPSCOPE_SESSION_V1_END_NOT_STARTED,
-                                   static_cast<uint32_t>(end.value));
-            break;
-    }
-}
-
 int Server::run() {
-    while (!stopped_) {
+    while (!end_->stopped()) {
         if (lock_step_) {
             lock_step_->flush_clients();
         } else {
@@ -580,7 +460,7 @@ int Server::run() {
             break;
         }
     }
-    return exit_status_;
+    return end_->exit_status();
 }
 
 }  // namespace stepscope

@@ -16,6 +16,7 @@
 #include "pipewire_on_demand.hpp"
 #include "renderer.hpp"
 #include "seat.hpp"
+#include "session_end.hpp"
 #include "window_manager.hpp"
 #include "xdg_shell.hpp"
 #include "xwayland.hpp"
@@ -40,14 +41,12 @@ public:
 
 private:
     static int handle_signal(int number, void* data);
-    static int handle_grace_end(void* data);
 
     void create_globals();
     Result<void> listen_for_games();
     AudioMode audio_mode() const;
     Result<void> offer_sound();
     Result<void> offer_pipewire();
-    std::vector<std::string> game_environment() const;
     Result<void> announce_ready() const;
     void start_game();
     void handle_xwayland_settled(bool up);
@@ -55,14 +54,6 @@ private:
     bool connection_pending() const;
     void set_output(unsigned width, unsigned height, const RefreshRate& rate);
     void handle_game_changed(View* view);
-    void handle_game_ended(const GameEnd& end, bool left);
-    void consider_end();
-    void consider_end_of_handover();
-    void request_end();
-    void terminate_game();
-    void handle_game_over(const GameEnd& end);
-    std::string describe_end() const;
-    void stop();
 
     const Options& options_;
     SessionDirectory directory_;
@@ -89,20 +80,12 @@ private:
     AudioMode audio_ = AudioMode::play;
     std::unique_ptr<SteppedSound> sound_;  // with AudioMode::session in lock-step
     std::unique_ptr<XwaylandServer> xwayland_;
+    std::unique_ptr<SessionEnd> end_;
     std::unique_ptr<GameProcess> game_;
     int game_socket_ = -1;  // the display's; to see who waits to be let in
     Reaper reaper_;
     EventReport events_;
     std::vector<EventSource> signals_;
-    EventSource grace_timer_;
-    std::optional<GameEnd> game_end_;
-    std::optional<int64_t> no_window_since_ns_;  // virtual time, of a launcher's hand-over
-    bool game_started_ = false;
-    bool stopped_ = false;
-    bool ending_ = false;
-    bool game_empty_ = false;
-    bool game_over_ = false;
-    int exit_status_ = 1;
 };
 
 }  // namespace stepscope
