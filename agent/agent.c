@@ -25,9 +25,13 @@ struct stepscope_agent* stepscope_agent_adopt(int socket_fd,
     struct stepscope_agent* agent = calloc(1, sizeof(*agent));
     if (agent == NULL) {
         close(socket_fd);
+        if (why_size > 0) {
+            snprintf(why, why_size, "there is no memory for a connection");
+        }
         return NULL;
     }
     agent->socket = socket_fd;
+    agent->steps = options->steps != 0;
     agent_packet_init(&agent->outgoing);
     const uint32_t credits = options->credits != 0 ? options->credits : 2;
     struct ucred peer = {0};
@@ -163,7 +167,8 @@ static int put_input(struct stepscope_agent* agent, uint32_t kind, int pressed, 
         return agent_fail(agent, "expected finite numbers, got %g and %g", x, y);
     }
     agent_put_input(agent_outgoing(agent), kind, pressed != 0, button, x, y, key);
-    return 0;
+    /* Where steps are taken it leaves with the next one. */
+    return agent->steps ? 0 : agent_flush(agent);
 }
 
 int stepscope_agent_key(struct stepscope_agent* agent, const char* keysym, int pressed) {

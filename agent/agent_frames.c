@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Memory that the producer announced, and frames that are held. */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/dma-buf.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -95,9 +96,14 @@ int stepscope_agent_wait(struct stepscope_agent* agent, uint64_t frame, int time
     if (held == NULL) {
         return agent_fail(agent, "frame %llu is not held", (unsigned long long)frame);
     }
-    return held->fence < 0 ? 1
-                           : agent_wait_for(held->fence, POLLIN,
-                                            timeout_ms < 0 ? -1 : agent_now_ms() + timeout_ms);
+    if (held->fence < 0) {
+        return 1;
+    }
+    const int ready =
+        agent_wait_for(held->fence, POLLIN, timeout_ms < 0 ? -1 : agent_now_ms() + timeout_ms);
+    return ready >= 0 ? ready
+                      : agent_fail(agent, "can't wait for the fence of frame %llu: %s",
+                                   (unsigned long long)frame, strerror(errno));
 }
 
 const void* stepscope_agent_map(struct stepscope_agent* agent, uint32_t number) {
@@ -110,10 +116,20 @@ const void* stepscope_agent_map(struct stepscope_agent* agent, uint32_t number) 
     const uint64_t offset = slot->facts.plane[0].offset;
     if (slot->mapping == NULL) {
         const off_t size = lseek(slot->facts.fds[file], 0, SEEK_END);
-        const uint64_t needed = offset + (uint64_t)slot->facts.plane[0].stride * slot->height;
-        if (size < 0 || (uint64_t)size < needed) {
-            agent_fail(agent, "slot %u needs %llu bytes, its memory has %lld", number,
-                       (unsigned long long)needed, (long long)size);
+        const uint64_t rows = (uint64_t)slot->facts.plane[0].stride * slot->height;
+        /* Not the sum: the offset may be anything. */
+        if (size < 0 || offset > (uint64_t)size || rows > (uint64_t)size - offset) {
+            agent_fail(agent, "slot %u needs %llu bytes from byte %llu on, its memory has %lld",
+                       number, (unsigned long long)rows, (unsigned long long)offset,
+                       (long long)size);
+            return NULL;
+        }
+        /* A file that can shrink could kill this process with SIGBUS at any read. */
+        const int seals = slot->memory == STEPSCOPE_AGENT_MEMFD
+                              ? fcntl(slot->facts.fds[file], F_GET_SEALS)
+                              : F_SEAL_SHRINK;
+        if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
+            agent_fail(agent, "the memory of slot %u is not sealed against shrinking", number);
             return NULL;
         }
         void* mapping = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, slot->facts.fds[file], 0);

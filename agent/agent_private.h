@@ -41,6 +41,7 @@ struct stepscope_agent {
     struct agent_queued queue[AGENT_MAX_QUEUED];
     size_t queue_first;
     size_t queue_count;
+    int steps;
     uint64_t sequence;
     int over;
     struct agent_packet outgoing;
