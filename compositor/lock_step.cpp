@@ -411,7 +411,7 @@ void LockStep::finish(const ClockController::StepResult& result) {
                 .status = result.status == Ended::crashed ? Status::crashed : Status::exited,
                 .message = result.message};
         }
-        answer_end(std::move(outcome), result.presents);
+        answer_end(*ended_, std::move(outcome), result.presents);
     } else {
         show(std::move(outcome), result.presents);
     }
@@ -419,11 +419,11 @@ void LockStep::finish(const ClockController::StepResult& result) {
 
 // Its windows are gone: what they showed last was kept as they went, and an empty screen is no
 // picture of the game's.
-void LockStep::answer_end(Outcome outcome, uint64_t presents) {
-    ended_->step = outcome.step;
-    ended_->now_ns = outcome.now_ns;
+void LockStep::answer_end(Outcome& end, Outcome outcome, uint64_t presents) {
+    end.step = outcome.step;
+    end.now_ns = outcome.now_ns;
     if (!output_.showed_what_went(step_)) {
-        answer(*ended_);
+        answer(end);
         return;
     }
     outcome.status = Status::presented;

@@ -138,7 +138,7 @@ private:
     void note_picture(uint64_t presents);
     bool must_wait_for_word() const;
     void finish(const ClockController::StepResult& result);
-    void answer_end(Outcome outcome, uint64_t presents);
+    void answer_end(Outcome& end, Outcome outcome, uint64_t presents);
     void tell_end();
     void show_picture(Outcome outcome, uint64_t presents);
     void open(int64_t length_ns);
