@@ -83,7 +83,7 @@ void DisplaySource::take_returned() {
     }
 }
 
-Result<std::optional<uint32_t>> DisplaySource::find_slot() {
+Result<std::optional<uint32_t>> DisplaySource::find_slot(const Choice& choice) {
     take_returned();
     drop_old_slots();
     look_again_at_.reset();
@@ -95,10 +95,10 @@ Result<std::optional<uint32_t>> DisplaySource::find_slot() {
         end_downstream(found.error().message);
         drop_old_slots();
     }
-    return find_own_slot();
+    return find_own_slot(choice);
 }
 
-Result<std::optional<uint32_t>> DisplaySource::find_own_slot() {
+Result<std::optional<uint32_t>> DisplaySource::find_own_slot(const Choice& choice) {
     for (auto& [number, slot] : slots_) {
         if (slot.free && slot.fences.may_be_written()) {
             return number;
@@ -110,7 +110,7 @@ Result<std::optional<uint32_t>> DisplaySource::find_own_slot() {
     if (slots_.size() >= slot_limit_) {
         return std::nullopt;
     }
-    return make_slot(*chosen_);
+    return make_slot(choice);
 }
 
 }  // namespace stepscope

@@ -130,6 +130,7 @@ Result<void> DisplaySource::inject(InputActions, uint32_t, uint32_t) {
 std::vector<PictureFormat> DisplaySource::formats() const {
     std::lock_guard lock(mutex_);
     std::vector<PictureFormat> formats;
+    formats.reserve(choices_.size());
     for (const Choice& choice : choices_) {
         formats.push_back(choice.format);
     }
@@ -174,8 +175,7 @@ std::vector<DisplaySource::Choice> DisplaySource::choices_for(
     return choices;
 }
 
-Result<void> DisplaySource::take_constraints() {
-    const CaptureConstraints constraints = *std::exchange(new_constraints_, std::nullopt);
+Result<void> DisplaySource::take_constraints(const CaptureConstraints& constraints) {
     const PictureArea whole{0, 0, constraints.width, constraints.height};
     if (region_ && intersect(*region_, whole) != region_) {
         return fail(Fault::usage,
@@ -286,8 +286,8 @@ Result<void> DisplaySource::pump() {
         capture_.reset();
         begin_capture();
     }
-    if (new_constraints_) {
-        if (auto taken = take_constraints(); !taken) {
+    if (const auto constraints = std::exchange(new_constraints_, std::nullopt)) {
+        if (auto taken = take_constraints(*constraints); !taken) {
             return taken;
         }
     }
@@ -299,21 +299,22 @@ Result<void> DisplaySource::pump() {
         display_->connection().flush();
         return {};
     }
-    auto slot = find_slot();
+    const Choice chosen = *chosen_;
+    auto slot = find_slot(chosen);
+    if (slot && !*slot && frames_.size() > 1) {
+        // Nobody waits for the older ones: a tick will take the newest.
+        frames_.drop_oldest();
+        slot = find_slot(chosen);
+    }
     if (!slot) {
         return std::unexpected(slot.error());
     }
-    if (!*slot && frames_.size() > 1) {
-        // Nobody waits for the older ones: a tick will take the newest.
-        frames_.drop_oldest();
-        slot = find_slot();
-    }
     // Without a free slot downstream is too slow; the compositor's next picture will be current.
-    if (slot && *slot) {
-        copying_ = **slot;
-        Slot& target = slots_.at(**slot);
+    copying_ = *slot;
+    if (copying_) {
+        Slot& target = slots_.at(*copying_);
         target.free = false;
-        capture_->copy_into(target.buffer.get(), chosen_->request.width, chosen_->request.height);
+        capture_->copy_into(target.buffer.get(), chosen.request.width, chosen.request.height);
     }
     display_->connection().flush();
     return {};
@@ -341,14 +342,12 @@ void DisplaySource::handle_failed() {
     retry_at_ = Clock::now() + kRetryDelay;
 }
 
-/** Damage within the region, in its coordinates; nothing if none of it is. Empty means: anything.
- */
-std::optional<Damage> DisplaySource::damage_within(const CopiedPicture& picture) const {
+/** Damage within the area, in its coordinates; nothing if none of it is. Empty means: anything. */
+std::optional<Damage> DisplaySource::damage_within(const CopiedPicture& picture,
+                                                   const PictureArea& area) const {
     if (picture.damage.empty()) {
         return picture.damage;
     }
-    const PictureArea area =
-        region_.value_or(PictureArea{0, 0, chosen_->request.width, chosen_->request.height});
     Damage damage;
     for (const PictureArea& damaged : picture.damage) {
         add_damage(damage, damaged, area);
@@ -377,7 +376,9 @@ void DisplaySource::handle_copied(CopiedPicture picture) {
              0});
         return;
     }
-    auto damage = damage_within(picture);
+    const BufferRequest& copied = chosen_->request;
+    auto damage =
+        damage_within(picture, region_.value_or(PictureArea{0, 0, copied.width, copied.height}));
     if (!damage) {
         slot->second.free = true;  // nothing in the region has changed
         return;

@@ -99,21 +99,22 @@ private:
 
     void begin_capture();
     std::vector<Choice> choices_for(const CaptureConstraints& constraints) const;
-    Result<void> take_constraints();
+    Result<void> take_constraints(const CaptureConstraints& constraints);
     Result<void> use(const Choice& choice);
     Result<uint32_t> make_slot(const Choice& choice);
     void drop_slots();
     void drop_old_slots();
     void take_returned();
     Result<void> pump();
-    Result<std::optional<uint32_t>> find_slot();
-    Result<std::optional<uint32_t>> find_own_slot();
+    Result<std::optional<uint32_t>> find_slot(const Choice& choice);
+    Result<std::optional<uint32_t>> find_own_slot(const Choice& choice);
     Result<std::optional<uint32_t>> find_downstream_slot();
     Result<void> begin_downstream(const MemoryProposal& proposal);
     Result<uint32_t> slot_of(DownstreamMemory::Picture picture);
     void end_downstream(const std::string& reason);
     void give_memory(CapturedFrame& frame, uint32_t number, Slot& slot);
-    std::optional<Damage> damage_within(const CopiedPicture& picture) const;
+    std::optional<Damage> damage_within(const CopiedPicture& picture,
+                                        const PictureArea& area) const;
 
     const std::unique_ptr<DisplayConnection> display_;
     const DisplayOutput& output_;

@@ -59,6 +59,15 @@ struct Visitor {
     }
 };
 
+Damage damage_of(const wire::Frame& frame, const PictureFormat& format) {
+    Damage damage;
+    for (const wire::Rectangle& area : frame.damage) {
+        add_damage(damage, {area.x, area.y, area.width, area.height},
+                   {0, 0, format.width, format.height});
+    }
+    return damage;
+}
+
 }  // namespace
 
 /** Frames that somebody downstream holds, and their fences. Outlives the source with its memory. */
@@ -110,13 +119,12 @@ private:
         std::optional<SyncFile> all;
         for (const gint raw : std::span(fds.get(), count)) {
             UniqueFd fd(raw);
-            auto one = SyncFile::adopt(fd.duplicate());
-            if (!one) {
-                wait_until_readable(fd.get());
-            } else if (!all) {
-                all.emplace(std::move(*one));
-            } else if (auto both = SyncFile::merge(*all, *one); both) {
-                all.emplace(std::move(*both));
+            auto merged = SyncFile::adopt(fd.duplicate());
+            if (merged && all) {
+                merged = SyncFile::merge(*all, *merged);
+            }
+            if (merged) {
+                all.emplace(std::move(*merged));
             } else {
                 wait_until_readable(fd.get());
             }
@@ -276,12 +284,16 @@ GstFlowReturn FenceSource::create(GstBuffer** buffer) {
             client_->send({wire::Step{++sequence_}});
             ++stats_.steps;
         }
-        auto event = client_->next(std::nullopt);
-        if (event && !*event) {
+        auto next = client_->next(std::nullopt);
+        if (!next) {
+            post_error(element(), next.error());
+            return GST_FLOW_ERROR;
+        }
+        std::optional<FrameEvent>& event = *next;
+        if (!event) {
             continue;
         }
-        auto result =
-            event ? handle(**event, buffer) : Result<GstFlowReturn>(std::unexpected(event.error()));
+        auto result = handle(*event, buffer);
         if (!result) {
             post_error(element(), result.error());
             return GST_FLOW_ERROR;
@@ -350,15 +362,6 @@ Result<void> FenceSource::add_slot(const wire::Slot& slot, std::vector<UniqueFd>
     return {};
 }
 
-Damage FenceSource::damage_of(const wire::Frame& frame) const {
-    Damage damage;
-    for (const wire::Rectangle& area : frame.damage) {
-        add_damage(damage, {area.x, area.y, area.width, area.height},
-                   {0, 0, stream_->width, stream_->height});
-    }
-    return damage;
-}
-
 Result<GstFlowReturn> FenceSource::make_buffer(const wire::Frame& frame, UniqueFd fence_fd,
                                                GstBuffer** buffer) {
     auto slot = slots_.find(frame.slot);
@@ -383,7 +386,7 @@ Result<GstFlowReturn> FenceSource::make_buffer(const wire::Frame& frame, UniqueF
                  .dropped = frame.dropped,
                  .step = frame.step,
                  .virtual_time_ns = frame.virtual_time,
-                 .damage = damage_of(frame)},
+                 .damage = damage_of(frame, slot->second->format())},
         .slot = slot->second,
         .memories = slot->second->acquire(static_cast<uint32_t>(frame.frame)),
         .fence = GstPtr<GstStepscopeFence>(gst_stepscope_fence_ref(fence))};

@@ -64,7 +64,6 @@ private:
     GstElement* element() const { return GST_ELEMENT(element_); }
     Result<GstFlowReturn> handle(FrameEvent& event, GstBuffer** buffer);
     Result<void> add_slot(const wire::Slot& slot, std::vector<UniqueFd> fds);
-    Damage damage_of(const wire::Frame& frame) const;
     Result<GstFlowReturn> make_buffer(const wire::Frame& frame, UniqueFd fence, GstBuffer** buffer);
     Result<void> honour_fence(GstStepscopeFence* fence, const CapturedFrame& frame);
     void stamp(GstBuffer* buffer, const wire::Frame& frame);
