@@ -100,16 +100,20 @@ Result<void> GamepadInjector::check(const GamepadAxisAction& action) const {
 }
 
 void GamepadInjector::apply(const GamepadButtonAction& action) {
-    stepscope_gamepad_v1* device = pad(action.gamepad);
-    stepscope_gamepad_v1_button(device, *find(kButtons, action.button), action.pressed ? 1 : 0);
-    stepscope_gamepad_v1_frame(device);
+    if (const auto button = find(kButtons, action.button)) {
+        stepscope_gamepad_v1* device = pad(action.gamepad);
+        stepscope_gamepad_v1_button(device, *button, action.pressed ? 1 : 0);
+        stepscope_gamepad_v1_frame(device);
+    }
 }
 
 void GamepadInjector::apply(const GamepadAxisAction& action) {
-    stepscope_gamepad_v1* device = pad(action.gamepad);
-    stepscope_gamepad_v1_axis(device, *find(kAxes, action.axis),
-                              static_cast<int32_t>(std::lround(action.value * kFull)));
-    stepscope_gamepad_v1_frame(device);
+    if (const auto axis = find(kAxes, action.axis)) {
+        stepscope_gamepad_v1* device = pad(action.gamepad);
+        stepscope_gamepad_v1_axis(device, *axis,
+                                  static_cast<int32_t>(std::lround(action.value * kFull)));
+        stepscope_gamepad_v1_frame(device);
+    }
 }
 
 stepscope_gamepad_v1* GamepadInjector::pad(unsigned gamepad) {

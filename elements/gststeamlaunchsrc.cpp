@@ -145,12 +145,20 @@ static void fail_capture(GstSteamLaunchSrc* self) {
     }
 }
 
+static void post_progress(GstSteamLaunchSrc* self, GstPtr<GstStructure> structure) {
+    GST_INFO_OBJECT(self, "%" GST_PTR_FORMAT, static_cast<void*>(structure.get()));
+    gst_element_post_message(GST_ELEMENT(self),
+                             gst_message_new_element(GST_OBJECT(self), structure.release()));
+}
+
+static void log_output(GstSteamLaunchSrc* self, const std::string& line) {
+    GST_DEBUG_OBJECT(self, "output: %s", line.c_str());
+}
+
 static LauncherHooks launcher_hooks(GstSteamLaunchSrc* self) {
     LauncherHooks hooks;
     hooks.attempt.progress = [self](GstPtr<GstStructure> structure) {
-        GST_INFO_OBJECT(self, "%" GST_PTR_FORMAT, static_cast<void*>(structure.get()));
-        gst_element_post_message(GST_ELEMENT(self),
-                                 gst_message_new_element(GST_OBJECT(self), structure.release()));
+        post_progress(self, std::move(structure));
     };
     hooks.attempt.planned = [self](const LaunchPlan& plan) {
         self->priv->stream->set_tags(make_launch_tags(plan));
@@ -158,9 +166,7 @@ static LauncherHooks launcher_hooks(GstSteamLaunchSrc* self) {
     hooks.attempt.start_capture = [self](const std::string& session) {
         start_capture(self, session);
     };
-    hooks.attempt.output = [self](const std::string& line) {
-        GST_DEBUG_OBJECT(self, "output: %s", line.c_str());
-    };
+    hooks.attempt.output = [self](const std::string& line) { log_output(self, line); };
     hooks.stop_capture = [self] { self->priv->sources->stop(); };
     hooks.end_of_stream = [self] { end_stream(self); };
     hooks.fail = [self](const Error& error, const std::string& debug) {

@@ -217,10 +217,11 @@ static GstClockTime stream_time(const SoundClient& sound, uint64_t frame) {
     return gst_util_uint64_scale(frame - sound.begin(), GST_SECOND, sound.rate());
 }
 
-static GstBuffer* make_buffer(GstStepSoundSrc* self, const SoundClient& sound, uint64_t begin,
-                              uint32_t count) {
-    GstBuffer* buffer = gst_buffer_new_allocate(
-        nullptr, gsize{count} * sound.channels() * sizeof(int16_t), nullptr);
+static GstPtr<GstBuffer> make_buffer(GstStepSoundSrc* self, const SoundClient& sound,
+                                     uint64_t begin, uint32_t count) {
+    GstPtr<GstBuffer> owned(gst_buffer_new_allocate(
+        nullptr, gsize{count} * sound.channels() * sizeof(int16_t), nullptr));
+    GstBuffer* buffer = owned.get();
     GstMapInfo map;
     if (buffer == nullptr || gst_buffer_map(buffer, &map, GST_MAP_WRITE) == FALSE) {
         return nullptr;
@@ -234,7 +235,7 @@ static GstBuffer* make_buffer(GstStepSoundSrc* self, const SoundClient& sound, u
     if (begin != self->priv->next || begin == sound.begin()) {
         GST_BUFFER_FLAG_SET(buffer, GST_BUFFER_FLAG_DISCONT);
     }
-    return buffer;
+    return owned;
 }
 
 /** The first frame of the session that is none of the stream's. */
@@ -245,6 +246,36 @@ static uint64_t end_of_stream(GstStepSoundSrc* self, const SoundClient& sound) {
                          : UINT64_MAX;
 }
 
+/** Waits for samples. GST_FLOW_OK: there are some, and the stream ends at `end`, after `next`. */
+static GstFlowReturn wait_for_samples(GstStepSoundSrc* self, SoundClient& sound,
+                                      SoundClient::Samples& samples, uint64_t& end) {
+    const auto* priv = self->priv;
+    for (;;) {
+        // The end may be moved at any time: what follows goes by this answer.
+        end = end_of_stream(self, sound);
+        if (priv->next >= end) {
+            return GST_FLOW_EOS;
+        }
+        if (const auto& available = sound.available()) {
+            samples = *available;
+            return GST_FLOW_OK;
+        }
+        if (priv->flushing) {
+            return GST_FLOW_FLUSHING;
+        }
+        if (sound.control().end()) {
+            return GST_FLOW_EOS;
+        }
+        if (auto waited = sound.control().wait(std::nullopt); !waited) {
+            if (sound.control().end()) {
+                return GST_FLOW_EOS;
+            }
+            post_error(GST_ELEMENT(self), waited.error());
+            return GST_FLOW_ERROR;
+        }
+    }
+}
+
 /** The next samples, or what `result` says. Of the streaming thread. */
 static GstFlowReturn gst_step_sound_src_create(GstPushSrc* push, GstBuffer** result) {
     auto* self = GST_STEP_SOUND_SRC(push);
@@ -253,26 +284,12 @@ static GstFlowReturn gst_step_sound_src_create(GstPushSrc* push, GstBuffer** res
     if (!sound) {
         return GST_FLOW_FLUSHING;
     }
-    while (!sound->available() && priv->next < end_of_stream(self, *sound)) {
-        if (priv->flushing) {
-            return GST_FLOW_FLUSHING;
-        }
-        if (sound->control().end()) {
-            return GST_FLOW_EOS;
-        }
-        if (auto waited = sound->control().wait(std::nullopt); !waited) {
-            if (sound->control().end()) {
-                return GST_FLOW_EOS;
-            }
-            post_error(GST_ELEMENT(self), waited.error());
-            return GST_FLOW_ERROR;
-        }
+    SoundClient::Samples samples;
+    uint64_t end = 0;
+    if (const GstFlowReturn flow = wait_for_samples(self, *sound, samples, end);
+        flow != GST_FLOW_OK) {
+        return flow;
     }
-    const uint64_t end = end_of_stream(self, *sound);
-    if (priv->next >= end) {
-        return GST_FLOW_EOS;
-    }
-    const SoundClient::Samples samples = *sound->available();
     if (samples.begin != priv->next) {
         GST_ELEMENT_WARNING(
             self, RESOURCE, READ,
@@ -284,7 +301,7 @@ static GstFlowReturn gst_step_sound_src_create(GstPushSrc* push, GstBuffer** res
         return GST_FLOW_EOS;
     }
     const auto count = static_cast<uint32_t>(MIN(guint64{samples.count}, end - samples.begin));
-    *result = make_buffer(self, *sound, samples.begin, count);
+    *result = make_buffer(self, *sound, samples.begin, count).release();
     if (*result == nullptr) {
         post_error(GST_ELEMENT(self), {Fault::system, "no memory for sound", 0});
         return GST_FLOW_ERROR;

@@ -205,7 +205,11 @@ void LaunchAttempt::handle_window(const std::string& title, const std::string& a
 
 /** The client's own windows are none of the title's. */
 bool LaunchAttempt::is_titles_window(const std::string& app_id, pid_t pid) const {
-    const std::string proton = std::format("steam_app_{}", plan_.title->title.app_id);
+    const PlannedTitle* planned = plan_.client_title();
+    if (planned == nullptr) {
+        return false;
+    }
+    const std::string proton = std::format("steam_app_{}", planned->title.app_id);
     if (std::ranges::contains(processes_.of_title, pid) || app_id == proton) {
         return true;
     }
@@ -223,11 +227,11 @@ void LaunchAttempt::watch(pid_t pid) {
 
 void LaunchAttempt::scan() {
     next_scan_ = Clock::now() + (window_seen_ ? kScanWhileRunning : kScanWhileStarting);
-    if (!plan_.by_client() || session_->reaper() == 0) {
+    const PlannedTitle* planned = plan_.client_title();
+    if (planned == nullptr || session_->reaper() == 0) {
         return;
     }
-    processes_ =
-        find_title_processes(processes_below(session_->reaper()), plan_.title->title.app_id);
+    processes_ = find_title_processes(processes_below(session_->reaper()), planned->title.app_id);
     if (processes_.client != 0) {
         client_seen_ = true;
         watch(processes_.client);
@@ -260,7 +264,10 @@ void LaunchAttempt::scan() {
 
 void LaunchAttempt::follow_update() {
     next_update_look_ = Clock::now() + kScanWhileRunning;
-    const steam::SteamTitle& title = plan_.title->title;
+    if (!plan_.title) {
+        return;
+    }
+    steam::SteamTitle& title = plan_.title->title;
     auto manifest = steam::load_app_manifest(std::format(
         "{}/appmanifest_{}.acf", steam::steamapps_directory(title.library), title.app_id));
     if (!manifest) {
@@ -269,7 +276,7 @@ void LaunchAttempt::follow_update() {
     steam::SteamTitle now = title;
     now.manifest = *manifest;
     now.state = steam::classify(*manifest, {.folder_exists = true, .client_running = true});
-    plan_.title->title = now;
+    title = now;
     const bool updates =
         now.state == steam::TitleState::updating || now.state == steam::TitleState::validating;
     if (!updates || (updating_ && manifest->bytes_downloaded == downloaded_)) {
@@ -411,12 +418,12 @@ Error LaunchAttempt::timeout_error() {
     const double seconds = settings_.timeout_ms / 1000.0;
     const std::string seen = last_window_.empty() ? std::string("no window at all was seen")
                                                   : std::format("only {} was seen", last_window_);
-    if (!plan_.by_client()) {
+    const PlannedTitle* planned = plan_.client_title();
+    if (planned == nullptr) {
         return fail(Fault::gone, std::format("{} runs but has shown no window within {:g} s{}",
                                              plan_.label, seconds, output_end()))
             .error();
     }
-    const PlannedTitle& planned = *plan_.title;
     if (title_seen_) {
         return fail(Fault::gone,
                     std::format("{} runs (pid {}, '{}') but has shown no window within {:g} s; {}",
@@ -424,16 +431,16 @@ Error LaunchAttempt::timeout_error() {
                                 steam::printable(processes_.game_name), seconds, seen))
             .error();
     }
-    if (steam::detect_client(planned.installation).logged_on == false) {
+    if (steam::detect_client(planned->installation).logged_on == false) {
         return fail(Fault::permission,
                     std::format("the Steam client is not logged in after {:g} s; {}; start Steam "
                                 "once, log in and let it remember the password",
                                 seconds, seen))
             .error();
     }
-    if (planned.title.state != steam::TitleState::installed) {
+    if (planned->title.state != steam::TitleState::installed) {
         return fail(Fault::busy, std::format("no progress within {:g} s: {}", seconds,
-                                             steam::describe(planned.title)))
+                                             steam::describe(planned->title)))
             .error();
     }
     if (!client_seen_) {
@@ -457,8 +464,7 @@ std::string LaunchAttempt::output_end() const {
     for (auto line = tail.rbegin(); line != tail.rend() && lines < kLines; ++line) {
         // Once it works, what the compositor says we say better.
         if (!line->empty() && !(ready_ && line->starts_with("stepscope: "))) {
-            const std::string shown = steam::printable(*line);
-            text = text.empty() ? shown : shown + " | " + text;
+            text.insert(0, steam::printable(*line) + (text.empty() ? "" : " | "));
             ++lines;
         }
     }

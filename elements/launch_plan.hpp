@@ -56,6 +56,8 @@ struct LaunchPlan {
 
     /** A Steam client inside the session starts the title. */
     bool by_client() const { return method == LaunchMethod::client || method == LaunchMethod::uri; }
+    /** That title; null where there is no such client. */
+    const PlannedTitle* client_title() const { return by_client() && title ? &*title : nullptr; }
 };
 
 /**

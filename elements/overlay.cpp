@@ -31,7 +31,8 @@ void strip_from_variable(SessionCommand& command) {
 
 Result<void> strip_overlay(SessionCommand& command, const LaunchPlan& plan) {
     strip_from_variable(command);
-    if (!plan.by_client()) {
+    const PlannedTitle* planned = plan.client_title();
+    if (planned == nullptr) {
         return {};
     }
     if (::access(kBubblewrap, X_OK) != 0) {
@@ -42,7 +43,7 @@ Result<void> strip_overlay(SessionCommand& command, const LaunchPlan& plan) {
     std::vector<std::string> words{kBubblewrap, "--dev-bind", "/", "/"};
     for (const char* folder : {"ubuntu12_32", "ubuntu12_64"}) {
         const std::string library =
-            plan.title->installation.root + "/" + folder + "/gameoverlayrenderer.so";
+            planned->installation.root + "/" + folder + "/gameoverlayrenderer.so";
         if (::access(library.c_str(), F_OK) == 0) {
             words.insert(words.end(), {"--ro-bind", "/dev/null", library});
         }
