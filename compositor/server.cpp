@@ -425,6 +425,9 @@ void Server::set_output(unsigned width, unsigned height, const RefreshRate& rate
 }
 
 void Server::handle_game_changed(View* view) {
+    if (!control_) {
+        return;  // the session is over, and as one window goes another gets the focus
+    }
     events_.window(view);
     if (view != nullptr) {
         control_->handle_window_changed(view->title(), view->app_id(), view->backend(),

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Windows of real programs: what is shown, who has the focus, what goes between them."""
 
+import os
 import shlex
+import signal
 import subprocess
 import time
 
@@ -78,6 +80,21 @@ def test_a_menu_shows_over_its_game(game, backend):
         assert client.wait_for_window(pid=report.pid)
         pipeline.key("x")
         report.wait_for("key", keysym="x")
+
+
+def test_windows_that_are_there_at_the_end(game, backend):
+    """The one with the focus goes first: it was there first, and was clicked."""
+    command, report = game(backend, "--rate", 60, "--buffers", 4, "--dialog-after", 1)
+    with Session(*command) as session, Pipeline(FEW) as pipeline:
+        report.wait_for("dialog_shown")
+        pipeline.pull_until(lambda frame: frame.number and not frame.check().intact,
+                            "the dialog over the game")
+        pipeline.button(1, 20, 30)
+        report.wait_for("button", button=0x110, pressed=False)
+        pipeline.pull_until(lambda frame: frame.number and frame.check().intact,
+                            "the game over its dialog")
+        os.kill(session.reaper(), signal.SIGKILL)
+        assert session.wait() == 1, session.output()
 
 
 def test_a_launcher_hands_over_to_its_game(game, backend):
