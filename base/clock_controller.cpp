@@ -2,16 +2,12 @@
 #include "clock_controller.hpp"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/epoll.h>
-#include <sys/syscall.h>
 #include <sys/timerfd.h>
-#include <sys/wait.h>
 
 #include <array>
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <format>
 #include <mutex>
 #include <utility>
@@ -26,10 +22,6 @@ namespace {
 
 constexpr uint64_t kNotifyToken = UINT64_MAX;
 constexpr uint64_t kRetryToken = UINT64_MAX - 1;
-
-UniqueFd open_pidfd(pid_t pid) {
-    return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-}
 
 }  // namespace
 
@@ -270,57 +262,18 @@ void ClockController::finish(StepStatus status, std::string message) {
 }
 
 void ClockController::watch_processes() {
-    for (uint32_t i = 0; i < kMaxProcesses; ++i) {
-        page_.lock();
-        const ProcessSlot process = page_->processes[i];
-        page_.unlock();
-        const auto found = watched_.find(i);
-        if (process.state == ProcessState::free || process.pid <= 0) {
-            if (found != watched_.end()) {
-                watched_.erase(found);
-            }
-            continue;
-        }
-        if (found != watched_.end() && found->second.pid == process.pid) {
-            found->second.generation = process.generation;  // an exec()
-            continue;
-        }
-        watched_.erase(i);
-        Watched watched{open_pidfd(process.pid), process.generation, process.pid};
-        epoll_event event{};
-        event.events = EPOLLIN;
-        event.data.u64 = i;
-        if (!watched.pidfd ||
-            ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, watched.pidfd.get(), &event) != 0) {
-            process_gone(i, -1, process.pid);
-            continue;
-        }
-        watched_.emplace(i, std::move(watched));
+    for (const ClockProcesses::End& end : processes_.watch(page_, epoll_.get())) {
+        handle_process_end(end);
     }
 }
 
-void ClockController::process_gone(uint32_t index, int pidfd, pid_t pid) {
-    siginfo_t info{};
-    StepStatus status = StepStatus::exited;
-    std::string message = std::format("process {} of the game has ended", pid);
-    if (pidfd >= 0 &&
-        ::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | WNOWAIT | WNOHANG) == 0 &&
-        info.si_pid == pid) {
-        if (info.si_code == CLD_EXITED) {
-            message =
-                std::format("process {} of the game exited with status {}", pid, info.si_status);
-        } else {
-            status = StepStatus::crashed;
-            message = std::format("process {} of the game was ended by signal {} ({})", pid,
-                                  info.si_status, ::strsignal(info.si_status));
-        }
-    }
-    watched_.erase(index);
-    sleepers_.forget(pid);
+void ClockController::handle_process_end(const ClockProcesses::End& end) {
+    sleepers_.forget(end.pid);
     page_.lock();
     Action action;
-    if (page_->processes[index].state != ProcessState::free && page_->processes[index].pid == pid) {
-        free_process_locked(*page_, index);
+    const ProcessSlot& process = page_->processes[end.index];
+    if (process.state != ProcessState::free && process.pid == end.pid) {
+        free_process_locked(*page_, end.index);
         page_->asked = 0;
         // Its death may have been noticed before whoever waits for it was woken.
         page_->verify = 1;
@@ -331,11 +284,11 @@ void ClockController::process_gone(uint32_t index, int pidfd, pid_t pid) {
     if (action.notify) {
         (void)!::write(notify_write_.get(), "!", 1);
     }
-    first_ended_ = first_ended_ || pid == first_pid_;
+    first_ended_ = first_ended_ || end.pid == first_pid_;
     // The first process that the controller started speaks for the game; it may be our child.
-    if (info.si_pid == pid || end_message_.empty()) {
-        end_status_ = status;
-        end_message_ = std::move(message);
+    if (end.child || end_message_.empty()) {
+        end_status_ = end.crashed ? StepStatus::crashed : StepStatus::exited;
+        end_message_ = end.message;
     }
 }
 
@@ -355,10 +308,8 @@ void ClockController::dispatch() {
             (void)!::read(retry_timer_.get(), &expirations, sizeof expirations);
             retry = true;
             retry_armed_ = false;
-        } else if (const auto found = watched_.find(static_cast<uint32_t>(token));
-                   found != watched_.end()) {
-            const Watched watched = std::move(found->second);
-            process_gone(static_cast<uint32_t>(token), watched.pidfd.get(), watched.pid);
+        } else if (const auto end = processes_.handle_readable(token)) {
+            handle_process_end(*end);
         }
     }
     const uint32_t what = page_->events.exchange(0, std::memory_order_acq_rel);

@@ -5,13 +5,13 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "clock_memory.hpp"
 #include "clock_page.hpp"
+#include "clock_processes.hpp"
 #include "clock_sleepers.hpp"
 #include "error.hpp"
 #include "unique_fd.hpp"
@@ -163,18 +163,12 @@ public:
     clock::ClockPage& page() { return *page_; }
 
 private:
-    struct Watched {
-        UniqueFd pidfd;
-        uint32_t generation = 0;
-        pid_t pid = 0;
-    };
-
     ClockController() = default;
     enum class Frees { held, leaving, nobody };
     Result<uint64_t> begin(uint64_t delta_ns, Frees frees);
     void perform(const clock::Action& action);
     void watch_processes();
-    void process_gone(uint32_t index, int pidfd, pid_t pid);
+    void handle_process_end(const ClockProcesses::End& end);
     void confirm();
     bool wait_until_asleep(ClockSleepers::Look look);
     void arm_retry(uint64_t delay_ns);
@@ -182,12 +176,12 @@ private:
 
     ClockMemory page_;
     ClockSleepers sleepers_;
+    ClockProcesses processes_;
     UniqueFd notify_read_;
     UniqueFd notify_write_;
     UniqueFd retry_timer_;
     UniqueFd epoll_;
     Callbacks callbacks_;
-    std::map<uint32_t, Watched> watched_;  // by index into the page's processes
     bool open_ = false;
     bool settling_ = false;
     bool careful_ = false;
