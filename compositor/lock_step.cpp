@@ -14,23 +14,6 @@
 namespace stepscope {
 namespace {
 
-constexpr int kQuietRounds = 2;
-
-/** Pictures in a row without a present until the present gate does not count as in force. */
-constexpr uint32_t kUngatedPictures = 10;
-
-std::string names_of(uint32_t apis) {
-    std::string names;
-    for (const auto& [bit, name] : {std::pair{clock::kPresentEgl, "EGL"},
-                                    {clock::kPresentGlx, "GLX"},
-                                    {clock::kPresentVulkan, "Vulkan"},
-                                    {clock::kPresentOther, "other"}}) {
-        if ((apis & bit) != 0) {
-            names += (names.empty() ? "" : ", ") + std::string(name);
-        }
-    }
-    return names;
-}
 /** How long the game may keep others waiting in a step; longer than it loads on a busy machine. */
 constexpr int kTurnPatienceMs = 5000;
 /** How often we look meanwhile whether we were asked to end. */
@@ -51,6 +34,7 @@ LockStep::LockStep(wl_display* display, ClockController controller, CaptureOutpu
     : display_(display),
       controller_(std::move(controller)),
       output_(output),
+      traffic_(display),
       recheck_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     wl_event_loop* loop = wl_display_get_event_loop(display_);
     controller_source_.reset(
@@ -247,46 +231,18 @@ bool LockStep::quiet() {
     }
     bool quiet = false;
     if (output_.has_display_server()) {
-        quiet = count_quiet_round();
+        quiet = traffic_.count_quiet_round(controller_.quiescence(), looped_);
     } else {
         // A message that was read just before this may have left work for the loop's end, such as
         // a configure event for a new window.
         wl_event_loop_dispatch_idle(wl_display_get_event_loop(display_));
-        quiet = !pending();
+        quiet = !traffic_.pending();
     }
     drained_ = quiet;
     if (!quiet) {
         request_recheck();
     }
     return quiet;
-}
-
-// An X server, its window manager and the idle work of both of us must be left to the loop, which
-// waits for their turns: twice round it.
-bool LockStep::count_quiet_round() {
-    const uint64_t quiescence = controller_.quiescence();
-    if (std::exchange(quiescence_, quiescence) != quiescence) {
-        quiet_rounds_ = 0;  // somebody ran, and may have sent something that was read since
-    }
-    quiet_rounds_ = pending() || !looped_ ? 0 : quiet_rounds_ + 1;
-    if (quiet_rounds_ < kQuietRounds) {
-        return false;
-    }
-    quiet_rounds_ = 0;
-    return true;
-}
-
-bool LockStep::pending() {
-    wl_display_flush_clients(display_);
-    if (busy_ && busy_()) {
-        return true;
-    }
-    polled_.clear();
-    wl_client* client = nullptr;
-    wl_client_for_each(client, wl_display_get_client_list(display_)) {
-        polled_.push_back({wl_client_get_fd(client), POLLIN, 0});
-    }
-    return ::poll(polled_.data(), polled_.size(), 0) != 0;
 }
 
 // By a descriptor and not as an idle task: those run before the loop looks at its sockets again.
@@ -427,7 +383,7 @@ void LockStep::answer_end(Outcome& end, Outcome outcome, uint64_t presents) {
         return;
     }
     outcome.status = Status::presented;
-    note_picture(presents);
+    gate_.note_picture(presents, present_apis());
     answer(outcome);
 }
 
@@ -456,7 +412,7 @@ void LockStep::show_picture(Outcome outcome, uint64_t presents) {
                         [this, outcome, presents](bool presented) mutable {
                             outcome.status = presented ? Status::presented : Status::no_commit;
                             if (presented) {
-                                note_picture(presents);
+                                gate_.note_picture(presents, present_apis());
                             } else if (ended_) {
                                 outcome.status = ended_->status;
                                 outcome.message = ended_->message;
@@ -467,25 +423,6 @@ void LockStep::show_picture(Outcome outcome, uint64_t presents) {
                             }
                             answer(outcome);
                         });
-}
-
-// A splash screen may come another way than the game after it, and a picture without a present may
-// be a menu's or the cursor's.
-void LockStep::note_picture(uint64_t presents) {
-    ungated_pictures_ = presents != 0 ? 0 : ungated_pictures_ + 1;
-    if (presents != 0) {
-        gate_ = Gate::present;
-    } else if (gate_ == Gate::none || ungated_pictures_ >= kUngatedPictures) {
-        gate_ = Gate::callbacks;
-    }
-    if (!std::exchange(gate_logged_[static_cast<size_t>(gate_)], true)) {
-        if (gate_ == Gate::present) {
-            log("the game is held at its presents ({}): an action shows in the next picture",
-                names_of(present_apis()));
-        } else {
-            log("the game is held by frame callbacks and buffers: it may be ahead of its pictures");
-        }
-    }
 }
 
 void LockStep::answer(const Outcome& outcome) {

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
-#include <poll.h>
-
 #include <functional>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "base/clock_controller.hpp"
 #include "base/unique_fd.hpp"
 #include "capture_output.hpp"
+#include "client_traffic.hpp"
+#include "gate_in_force.hpp"
 #include "wlr.hpp"
 
 namespace stepscope {
@@ -29,8 +28,6 @@ public:
         std::string message;
     };
     using Done = std::function<void(const Outcome&)>;
-    /** What keeps the game from running ahead of its pictures; the protocol's values. */
-    enum class Gate : uint32_t { none = 0, callbacks = 1, present = 2 };
 
     LockStep(wl_display* display, ClockController controller, CaptureOutput& output);
     LockStep(const LockStep&) = delete;
@@ -40,9 +37,8 @@ public:
     const ClockController& controller() const { return controller_; }
     ClockController& controller() { return controller_; }
 
-    /** True while something that we can't see here is on its way between game and compositor: its
-     * display server starts, or sent us something. */
-    void set_busy_probe(std::function<bool()> probe) { busy_ = std::move(probe); }
+    /** As ClientTraffic's. */
+    void set_busy_probe(std::function<bool()> probe) { traffic_.set_busy_probe(std::move(probe)); }
 
     /** Called before each step; may end the game, which answers the step. */
     void set_before_step(std::function<void()> before_step) {
@@ -73,7 +69,7 @@ public:
 
     /** The gate that the newest pictures came through, and the APIs of all presents so far: a set
      * of clock::kPresent…. */
-    Gate gate() const { return gate_; }
+    Gate gate() const { return gate_.gate(); }
     uint32_t present_apis() const { return controller_.present_apis(); }
     /**
      * Returns when nothing of the game runs, or no step is open, or the step takes too long. Who
@@ -130,12 +126,9 @@ private:
     void handle_prepared();
     void begin_next();
     bool quiet();
-    bool count_quiet_round();
-    bool pending();
     void request_recheck();
     void handle_step_done(const ClockController::StepResult& result);
     void show(Outcome outcome, uint64_t presents);
-    void note_picture(uint64_t presents);
     bool must_wait_for_word() const;
     void finish(const ClockController::StepResult& result);
     void answer_end(Outcome& end, Outcome outcome, uint64_t presents);
@@ -149,7 +142,7 @@ private:
     wl_display* display_;
     ClockController controller_;
     CaptureOutput& output_;
-    std::function<bool()> busy_;
+    ClientTraffic traffic_;
     UniqueFd recheck_fd_;
     EventSource controller_source_;
     EventSource recheck_source_;
@@ -158,9 +151,7 @@ private:
     bool forgotten_ = false;  // nobody waits for done_
     std::optional<Next> next_;
     uint64_t step_ = 0;
-    Gate gate_ = Gate::none;
-    uint32_t ungated_pictures_ = 0;  // in a row
-    bool gate_logged_[3] = {};
+    GateInForce gate_;
     bool preparing_ = false;
     std::function<void()> start_;
     std::function<void()> ready_;
@@ -173,11 +164,8 @@ private:
     std::optional<ClockController::StepResult> ended_step_;  // the game's end is not explained yet
     bool advancing_ = false;
     bool looped_ = false;
-    bool drained_ = false;        // while everything that was sent has been read
-    std::vector<pollfd> polled_;  // kept for its memory
-    int quiet_rounds_ = 0;
-    uint64_t quiescence_ = 0;  // that they are about
-    int64_t ahead_ns_ = 0;     // time that was advanced outside steps
+    bool drained_ = false;  // while everything that was sent has been read
+    int64_t ahead_ns_ = 0;  // time that was advanced outside steps
     std::optional<ClockController::StepResult> deferred_;
     std::optional<int64_t> starting_ns_;  // of the step, while the X server takes its input
     std::optional<Drawn> settling_;       // while the X server draws the step's picture

@@ -33,7 +33,7 @@ private:
     LockStep& lock_step_;
     std::function<void()> left_;
     wl_resource* resource_ = nullptr;
-    LockStep::Gate gate_ = LockStep::Gate::none;  // as the client knows it
+    Gate gate_ = Gate::none;  // as the client knows it
     uint32_t apis_ = 0;
 };
 
