@@ -171,7 +171,9 @@ void ScreencopyCapture::resume() {
 }
 
 void ScreencopyCapture::set_peer_reads_video_meta(bool reads) {
-    peer_reads_video_meta_ = reads;
+    if (std::exchange(peer_reads_video_meta_, reads) && !reads) {
+        last_.reset();  // its rows may be padded
+    }
 }
 
 GstPtr<GstCaps> ScreencopyCapture::caps() const {
@@ -276,7 +278,8 @@ GstFlowReturn ScreencopyCapture::create_live(GstBuffer** buffer) {
             if (ending) {
                 return finish(connection);
             }
-            if (tick && last_) {
+            // Also right after a pause or a change of the rate: no tick comes before that.
+            if (last_ && (tick || !ticks_.running())) {
                 *buffer = repeat_last();
                 return GST_FLOW_OK;
             }

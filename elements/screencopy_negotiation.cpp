@@ -28,6 +28,14 @@ bool only_rate_differs(const GstCaps* ours, const GstCaps* theirs) {
     return gst_caps_can_intersect(ours, any_rate.get()) != FALSE;
 }
 
+/** True if pictures of the one are pictures of the other, at whatever rate. */
+bool same_pictures(const GstCaps* one, const GstCaps* other) {
+    GstPtr<GstCaps> rated(gst_caps_copy(one));
+    gst_caps_set_value(rated.get(), "framerate",
+                       gst_structure_get_value(gst_caps_get_structure(other, 0), "framerate"));
+    return gst_caps_is_equal(rated.get(), other) != FALSE;
+}
+
 }  // namespace
 
 bool ScreencopyCapture::negotiate() {
@@ -110,9 +118,13 @@ bool ScreencopyCapture::set_caps(const GstCaps* caps) {
         return false;
     }
     consumer_device_ = plain_memory_ ? "" : consumer_device(GST_BASE_SRC_PAD(element_));
+    // At another rate, too, there is the last picture to repeat: the game may draw none for long.
+    const bool constant_rate = steps_ || numerator != 0;
+    if (!constant_rate || !agreed_caps_ || !same_pictures(agreed_caps_.get(), caps)) {
+        last_.reset();
+    }
     agreed_caps_.reset(gst_caps_copy(caps));
     copier_.reset();
-    last_.reset();
     ticks_.stop();
     post_latency_change();
     return true;

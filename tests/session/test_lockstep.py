@@ -80,6 +80,25 @@ def test_a_buffer_is_a_step_at_its_exact_time():
         assert stats["no-frame-steps"] == stats["repeated"] + first - 1
 
 
+def test_another_rate_leaves_no_step_without_a_buffer(game):
+    """The game draws once a second; what is between two of its pictures is repeated."""
+    command, _ = game("wayland", "--rate", 1)
+    with Session(*command, options=("--lockstep", "--no-xwayland")), Pipeline(
+            f"{SOURCE} mode=lockstep ! capsfilter name=caps caps=video/x-raw,framerate=20/1 ! "
+            f"{SINK} max-buffers=1") as pipeline:
+        buffer = pipeline.numbered().buffer
+        for rate in (40, 1000, 30):
+            pipeline.pipeline.get_by_name("caps").set_property(
+                "caps", Gst.Caps.from_string(f"video/x-raw,framerate={rate}/1"))
+            for _ in range(10):
+                step, end = buffer.offset, buffer.pts + buffer.duration
+                buffer = pipeline.pull().buffer
+                assert buffer.offset == step + 1
+                assert buffer.pts == end
+        stats = counters(pipeline)
+        assert stats["no-frame-steps"] > stats["steps"] // 2, "the game was to stand still"
+
+
 def test_two_runs_are_the_same():
     def run() -> list[tuple[int, str]]:
         with doom(), stepped() as pipeline:

@@ -101,6 +101,26 @@ def test_a_framerate_in_the_caps_is_kept_exactly(game, rate):
         assert stats["frames"] >= 42
 
 
+def test_a_game_that_stands_still_is_repeated_after_a_pause_and_at_another_rate(game):
+    command, _ = game("wayland", "--rate", 0.01)  # two pictures in two minutes
+    with Session(*command), Pipeline(
+            f"{SOURCE} ! capsfilter name=caps caps=video/x-raw,framerate=30/1 ! {SINK} "
+            "max-buffers=1") as pipeline:
+        number = pipeline.numbered().number
+        pipeline.pipeline.set_state(Gst.State.PAUSED)
+        pipeline.pipeline.set_state(Gst.State.PLAYING)
+        for _ in range(5):  # more than sink and source had at hand
+            frame = pipeline.pull()
+            assert frame.number == number and frame.buffer.has_flags(Gst.BufferFlags.GAP)
+        for rate in (60, 25):
+            pipeline.pipeline.get_by_name("caps").set_property(
+                "caps", Gst.Caps.from_string(f"video/x-raw,framerate={rate}/1"))
+            frame = pipeline.pull_until(
+                lambda frame: frame.structure.get_fraction("framerate")[1] == rate,
+                f"caps with {rate} frames per second")
+            assert frame.number == number and frame.buffer.has_flags(Gst.BufferFlags.GAP)
+
+
 def test_a_size_in_the_caps_resizes_the_game(game, backend):
     command, report = game(backend, "--rate", 60)
     capsfilter = "capsfilter name=filter caps=video/x-raw"
