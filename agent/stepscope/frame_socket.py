@@ -31,6 +31,15 @@ from stepscope.errors import SessionLost, StepscopeError
 
 DMA_BUF_IOCTL_SYNC = 0x40086200
 SYNC_READ, SYNC_START, SYNC_END = 1, 0, 4
+MEMORY_MEMFD, MEMORY_DMABUF = 1, 2
+
+
+def may_not_shrink(fd: int) -> bool:
+    """Whether reading a mapping of it can't end in SIGBUS."""
+    try:
+        return bool(fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK)
+    except OSError:
+        return False
 
 
 class _Slot:
@@ -69,6 +78,8 @@ class _Slot:
                 f"a picture of {stream.width}x{stream.height} needs {size} bytes, its memory has "
                 f"{available}"
             )
+        if stream.memory == MEMORY_MEMFD and not may_not_shrink(fd):
+            raise StepscopeError("the memory of a picture is not sealed against shrinking")
         mapping = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ)
         return np.ndarray(
             (stream.height, stream.width, 4), np.uint8, buffer=mapping, offset=offset,
@@ -184,7 +195,7 @@ class SocketFrame:
             self._sync(SYNC_END)
 
     def _sync(self, when: int) -> None:
-        if self.stream.memory == 2:
+        if self.stream.memory == MEMORY_DMABUF:
             for fd in self._slot.fds:
                 fcntl.ioctl(fd, DMA_BUF_IOCTL_SYNC, struct.pack("=Q", SYNC_READ | when))
 

@@ -2,15 +2,19 @@
 """The frame socket, and what becomes of consumers that break, stand still or lie."""
 
 import contextlib
+import fcntl
 import os
+import runpy
 import select
 import socket
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from stepscope import FrameSocket, SessionLost
+from stepscope import FrameSocket, SessionLost, StepscopeError
 from stepscope import frame_wire as wire
 from support.frame_sink import FAST, PATTERN, Raw, Sink, frames_of
 from support.pipeline import Pipeline, errors_of, launch
@@ -18,6 +22,7 @@ from support.processes import wait_until
 from support.session import Session
 
 pytestmark = pytest.mark.usefixtures("runtime")
+MAKE_VECTORS = Path(__file__).parent.parent / "data/make_frame_socket_vectors.py"
 
 
 def test_a_killed_consumer_gives_back_what_it_held():
@@ -188,3 +193,22 @@ def test_an_inherited_connection():
         theirs.close()
         with FrameSocket(connection=ours) as consumer:
             assert len(frames_of(consumer, 10)) == 10
+
+
+@pytest.mark.parametrize("seals", [fcntl.F_SEAL_SHRINK, 0])
+def test_memory_that_can_shrink_is_not_read(seals):
+    say = SimpleNamespace(**runpy.run_path(str(MAKE_VECTORS)))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    memory = os.memfd_create("frames", os.MFD_ALLOW_SEALING)
+    os.pwrite(memory, bytes(range(64)), 0)
+    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals)
+    theirs.send(say.welcome(1, 0, 1, 0, 256, os.getpid()) + say.stream(width=4, height=4))
+    socket.send_fds(theirs, [say.slot(7, 1, [(0, 16, 0)], [64])], [memory])
+    theirs.send(say.frame(1, 7))
+    with theirs, FrameSocket(connection=ours) as consumer, consumer.next() as frame:
+        if seals:
+            assert frame.pixels.tobytes() == bytes(range(64))
+        else:
+            with pytest.raises(StepscopeError, match="not sealed against shrinking"):
+                frame.pixels.sum()
+    os.close(memory)
