@@ -174,7 +174,7 @@ def test_socket_paths_that_cant_be(tmp_path):
     with Sink() as sink:
         source = "videotestsrc num-buffers=5 ! video/x-raw,format=BGRx ! fencesink"
         for path, text in ((sink.path, "in use"), (f"/tmp/{'x' * 200}", "205 bytes"),
-                           ("/nonexistent/frames", "there is no folder")):
+                           (tmp_path / "none/frames", "there is no folder")):
             done = launch(f"{source} socket-path={path}")
             assert done.returncode != 0 and text in "".join(errors_of(done.stderr)), done.stderr
         assert "socket-path" in launch(source).stderr
