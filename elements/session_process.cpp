@@ -82,6 +82,7 @@ struct SpawnAttributes {
 
 std::vector<char*> pointers(std::vector<std::string>& strings) {
     std::vector<char*> result;
+    result.reserve(strings.size() + 1);
     for (std::string& text : strings) {
         result.push_back(text.data());
     }
@@ -110,8 +111,9 @@ std::vector<std::string> changed_environment(const std::vector<steam::Environmen
         }
     }
     std::vector<std::string> lines;
+    lines.reserve(variables.size());
     for (const auto& [name, value] : variables) {
-        lines.push_back(name + "=" + value);
+        lines.push_back(std::format("{}={}", name, value));
     }
     return lines;
 }
@@ -160,7 +162,7 @@ Result<std::string> find_session_program(const std::string& wanted) {
         // From lib/gstreamer-1.0, lib/ARCHITECTURE/gstreamer-1.0, or the build's folder.
         const fs::path folder = fs::absolute(here.dli_fname).parent_path();
         for (const char* relative : {"../../bin", "../../../bin", "../compositor"}) {
-            const std::string path = (folder / relative / "stepscope").lexically_normal();
+            std::string path = (folder / relative / "stepscope").lexically_normal();
             if (is_program(path)) {
                 return path;
             }
@@ -170,7 +172,7 @@ Result<std::string> find_session_program(const std::string& wanted) {
     std::string_view rest = variable_path != nullptr ? variable_path : "/usr/local/bin:/usr/bin";
     while (!rest.empty()) {
         const size_t colon = std::min(rest.find(':'), rest.size());
-        const std::string path = std::string(rest.substr(0, colon)) + "/stepscope";
+        std::string path = std::string(rest.substr(0, colon)) + "/stepscope";
         if (is_program(path)) {
             return path;
         }
