@@ -35,8 +35,7 @@ int agent_add_slot(struct stepscope_agent* agent, struct agent_queued* taken) {
     if (slot == NULL || facts->stream != agent->stream.stream) {
         free(slot);
         agent_close_fds(taken->fds, 4);
-        agent->over = 1;
-        return agent_fail(agent, "the producer sent slot %u where there can be none", facts->slot);
+        return agent_end(agent, "the producer sent slot %u where there can be none", facts->slot);
     }
     memcpy(facts->fds, taken->fds, sizeof(facts->fds));
     slot->facts = *facts;
@@ -62,9 +61,8 @@ int agent_add_frame(struct stepscope_agent* agent, struct agent_queued* taken) {
     struct stepscope_agent_frame* frame = &taken->message.event.frame;
     if (agent->held_count == AGENT_MAX_CREDITS || find_slot(agent, frame->slot) == NULL) {
         agent_close_fds(taken->fds, 4);
-        agent->over = 1;
-        return agent_fail(agent, "the producer sent frame %llu where there can be none",
-                          (unsigned long long)frame->frame);
+        return agent_end(agent, "the producer sent frame %llu where there can be none",
+                         (unsigned long long)frame->frame);
     }
     frame->acquire_fence = taken->fds[0];
     agent->held[agent->held_count++] = (struct agent_held){frame->frame, frame->acquire_fence};

@@ -34,6 +34,7 @@ struct agent_queued {
 struct stepscope_agent {
     int socket;
     char error[1200];
+    char ending[1100]; /* what ended the connection */
     struct stepscope_agent_stream stream;
     struct agent_slot* slots;
     struct agent_held held[AGENT_MAX_CREDITS];
@@ -51,6 +52,9 @@ struct stepscope_agent {
 
 /** Notes what went wrong; always -1. */
 int agent_fail(struct stepscope_agent* agent, const char* format, ...)
+    __attribute__((format(printf, 2, 3)));
+/** The same, of what ends the connection: a message that could not be sent or understood. */
+int agent_end(struct stepscope_agent* agent, const char* format, ...)
     __attribute__((format(printf, 2, 3)));
 /** CLOCK_MONOTONIC. */
 int64_t agent_now_ms(void);

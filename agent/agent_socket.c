@@ -19,6 +19,20 @@ int agent_fail(struct stepscope_agent* agent, const char* format, ...) {
     return -1;
 }
 
+int agent_end(struct stepscope_agent* agent, const char* format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(agent->ending, sizeof(agent->ending), format, arguments);
+    va_end(arguments);
+    agent->over = 1;
+    return agent_fail(agent, "%s", agent->ending);
+}
+
+/* An error that names what ended the connection, whatever else went wrong since. */
+static int fail_over(struct stepscope_agent* agent) {
+    return agent_fail(agent, "the connection is over: %s", agent->ending);
+}
+
 int64_t agent_now_ms(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -55,7 +69,7 @@ int agent_wait_for(int fd, short events, int64_t deadline) {
 
 int agent_send(struct stepscope_agent* agent, const struct agent_packet* packet, int fence) {
     if (agent->over) {
-        return agent_fail(agent, "the connection is over");
+        return fail_over(agent);
     }
     union {
         struct cmsghdr header;
@@ -84,16 +98,17 @@ int agent_send(struct stepscope_agent* agent, const struct agent_packet* packet,
             if (agent_wait_for(agent->socket, POLLOUT, agent_now_ms() + AGENT_ANSWER_MS) == 1) {
                 continue;
             }
-            return agent_fail(agent, "the producer does not read what it is sent");
+            return agent_end(agent, "the producer does not read what it is sent");
         }
         if (errno != EINTR) {
-            return agent_fail(agent, "can't send to the producer: %s", strerror(errno));
+            return agent_end(agent, "can't send to the producer: %s", strerror(errno));
         }
     }
 }
 
 struct agent_packet* agent_outgoing(struct stepscope_agent* agent) {
     if (agent->outgoing.size > AGENT_MAX_PACKET - 2048) {
+        /* A failure ends the connection, and the next flush tells. */
         agent_send(agent, &agent->outgoing, -1);
         agent_packet_init(&agent->outgoing);
     }
@@ -145,8 +160,7 @@ static int receive(struct stepscope_agent* agent) {
     }
     if (got <= 0) {
         agent_close_fds(fds, fd_count);
-        agent->over = 1;
-        return agent_fail(agent, "the producer of the frames went away");
+        return agent_end(agent, "the producer of the frames went away");
     }
 
     struct agent_reader reader;
@@ -163,8 +177,7 @@ static int receive(struct stepscope_agent* agent) {
         const int result = reader.wrong != NULL ? -1 : agent_read(&reader, &slot->message);
         if (result < 0) {
             agent_close_fds(fds, fd_count);
-            agent->over = 1;
-            return agent_fail(agent, "the producer sent what is no message: %s", reader.wrong);
+            return agent_end(agent, "the producer sent what is no message: %s", reader.wrong);
         }
         if (result == 0) {
             break;
@@ -189,14 +202,13 @@ int agent_take(struct stepscope_agent* agent, int64_t deadline, struct agent_que
             agent->queue_first = (agent->queue_first + 1) % AGENT_MAX_QUEUED;
             --agent->queue_count;
             if (taken->message.type == AGENT_TYPE_ERROR) {
-                agent->over = 1;
-                return agent_fail(agent, "the producer ended the connection: %s",
-                                  taken->message.event.text);
+                return agent_end(agent, "the producer ended the connection: %s",
+                                 taken->message.event.text);
             }
             return 1;
         }
         if (agent->over) {
-            return agent_fail(agent, "the connection is over");
+            return fail_over(agent);
         }
         const int received = receive(agent);
         if (received != 0) {

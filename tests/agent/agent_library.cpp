@@ -140,3 +140,18 @@ TEST_CASE("input leaves at once, but with the step where the agent steps the gam
     CHECK(std::holds_alternative<wire::Input>(said[0].message));
     CHECK(std::holds_alternative<wire::Step>(said[1].message));
 }
+
+TEST_CASE("what a producer does not read is not lost without a word") {
+    Producer producer(true);
+    // Several times what the socket takes.
+    for (int count = 0; count < 20'000; ++count) {
+        REQUIRE(stepscope_agent_key(producer.agent(), "Up", count % 2) == 0);
+    }
+    CHECK(stepscope_agent_step(producer.agent(), nullptr) == -1);
+    CHECK_THAT(stepscope_agent_error(producer.agent()), ContainsSubstring("does not read"));
+    while (!producer.heard().empty()) {
+    }
+    stepscope_agent_event event;
+    CHECK(stepscope_agent_next(producer.agent(), 0, &event) == -1);
+    CHECK_THAT(stepscope_agent_error(producer.agent()), ContainsSubstring("does not read"));
+}
