@@ -401,11 +401,15 @@ class Env(gymnasium.Env):
             parts["pointer"] = spaces.Box(lowest, 1, (2,), np.float32)
         return space if len(parts) == 1 else spaces.Dict(parts)
 
-    def _apply(self, action: Any) -> None:
+    def check_action(self, action: Any) -> None:
+        """Raises an error if step() does not take the action."""
         if not self._fits(action):
             raise StepscopeError(
                 f"the action is {action!r}; expected one of {self.action_space}"
             )
+
+    def _apply(self, action: Any) -> None:
+        self.check_action(action)
         inputs = self.session.inputs
         if self._pointer != "none":
             x, y = (float(value) for value in action["pointer"])

@@ -123,6 +123,9 @@ class VectorEnv(GymnasiumVectorEnv):
         single_actions = list(iterate(self.action_space, actions))
         if len(single_actions) != self.num_envs:
             raise StepscopeError(f"{len(single_actions)} actions for {self.num_envs} environments")
+        for index, action in enumerate(single_actions):
+            if not self._done[index]:
+                self.envs[index].check_action(action)  # all of them, before any game takes a step
         tasks: dict[int, tuple[Env, Task]] = {}
         for index, action in enumerate(single_actions):
             env = self.envs[index]

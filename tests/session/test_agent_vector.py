@@ -94,3 +94,17 @@ def test_three_side_by_side(mode):
             assert (infos["_step"] == mask).all()
     finally:
         envs.close()
+
+
+def test_an_action_that_cannot_be_stops_no_game_and_steps_none(runtime):
+    envs = make_vector(2, "Disabled", actions=["a", "b"])
+    try:
+        _, infos = envs.reset(seed=1)
+        before = infos["step"]
+        for actions in ([0, 9], [0], ["a", 0]):
+            with pytest.raises(stepscope.StepscopeError):
+                envs.step(actions)
+        *_, infos = envs.step([0, 1])
+        assert np.array_equal(infos["step"], before + 1)
+    finally:
+        envs.close()
