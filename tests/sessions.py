@@ -1,4 +1,4 @@
-"""Runs the session tests (pytest) and restarts after a test that hangs."""
+"""Runs the session tests (pytest), in a new process after a test that hangs or fails."""
 
 import json
 import os
@@ -57,26 +57,34 @@ def run(directory: Path, build: Path, results: Results) -> None:
 
 
 def run_all(directory: Path, build: Path, results: FirstPass, done: list[str]) -> None:
+    """A test that failed may have left threads and connections of libraries behind that others
+    would share: those run in a process of their own. With many failures that takes too long."""
     attempt = 0
+    failures = 0
     while True:
         attempt += 1
-        hung = run_once(directory, build, results, done, attempt)
-        if hung is None:
+        before = len(done)
+        hung, failed = run_once(directory, build, results, done, attempt, failures < MAX_RETRIES)
+        failures += 1
+        if hung is not None:
+            done.append(hung)  # the others still get their turn
+        elif not failed or len(done) == before or failures > MAX_RETRIES:
             return
-        # The others still get their turn.
-        done.append(hung)
 
 
 def run_once(
-    directory: Path, build: Path, results: FirstPass, done: list[str], attempt: int
-) -> str | None:
-    """One pytest process. Returns the name of the test that hung, if one did."""
+    directory: Path, build: Path, results: FirstPass, done: list[str], attempt: int,
+    stop_at_failure: bool,
+) -> tuple[str | None, bool]:
+    """One pytest process. Returns the name of the test that hung, if one did, and whether tests
+    failed."""
     read_fd, write_fd = os.pipe()
     select = {"patterns": results.patterns, "done": done}
     command = [sys.executable, "-m", "pytest", str(directory), "-q", "--tb=long"]
     command += ["--rootdir", str(directory.parent.parent)]
     command += ["-p", "pytest_events", "-p", "no:cacheprovider"]
     command += [f"--junitxml={build}/test-results/session-{attempt}.xml"]
+    command += ["--exitfirst"] if stop_at_failure else []
     with tempfile.TemporaryDirectory(prefix="stepscope-session-") as scratch:
         runtime = Path(scratch) / "runtime"
         runtime.mkdir(mode=0o700)
@@ -116,13 +124,13 @@ def run_once(
     if hung:
         text = f"killed: nothing happened for {WATCHDOG} s\n{output}"
         results.add(running or "session/collection", "failed", WATCHDOG, text)
-        return running
+        return running, True
     # 0 all passed, 1 failures (already counted), 5 nothing selected.
     if process.returncode not in (0, 1, 5):
         name = running or "session/pytest"
         results.add(name, "failed", 0, f"pytest ended with {process.returncode}\n{output}")
-        return running
-    return None
+        return running, False
+    return None, process.returncode == 1
 
 
 def follow(fd: int, results: FirstPass, done: list[str]) -> tuple[str | None, bool]:
