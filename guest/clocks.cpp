@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <errno.h>
+#include <sys/resource.h>
+#include <sys/times.h>
 
 #include "local.hpp"
 
@@ -156,6 +158,31 @@ STEPSCOPE_EXPORT clock_t clock() {
     }
     looked_at_clock(*thread);
     return static_cast<clock_t>(now() / (1'000'000'000 / CLOCKS_PER_SEC));
+}
+
+STEPSCOPE_EXPORT clock_t times(tms* used) {
+    Thread* thread = current();
+    if (!thread) {
+        return real::times(used);
+    }
+    looked_at_clock(*thread);
+    constexpr uint64_t kTickNs = kNsPerS / 100;  // for programs a tick is 10 ms on every kernel
+    if (used) {
+        *used = {static_cast<clock_t>(now() / kTickNs), 0, 0, 0};
+    }
+    return static_cast<clock_t>(to_ns(clock_value(CLOCK_MONOTONIC)) / int64_t{kTickNs});
+}
+
+STEPSCOPE_EXPORT int getrusage(__rusage_who_t who, rusage* usage) {
+    const int result = real::getrusage(who, usage);
+    Thread* thread = current();
+    if (result == 0 && thread && who != RUSAGE_CHILDREN) {
+        looked_at_clock(*thread);
+        const timespec used = clock_value(CLOCK_PROCESS_CPUTIME_ID);
+        usage->ru_utime = {used.tv_sec, used.tv_nsec / 1000};
+        usage->ru_stime = {0, 0};
+    }
+    return result;
 }
 
 STEPSCOPE_EXPORT int timespec_get(timespec* time, int base) {

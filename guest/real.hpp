@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <mqueue.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -13,10 +14,12 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
+#include <sys/times.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <threads.h>
@@ -88,6 +91,10 @@
     X(timer_delete)                 \
     X(timer_getoverrun)             \
     X(alarm)                        \
+    X(ualarm)                       \
+    X(mq_receive)                   \
+    X(mq_send)                      \
+    X(times)                        \
     X(kill)                         \
     X(raise)                        \
     X(pause)                        \
@@ -151,6 +158,9 @@
     X(setitimer, __setitimer64)                                   \
     X(getitimer, __getitimer64)                                   \
     X(sigtimedwait, __sigtimedwait64)                             \
+    X(mq_timedreceive, __mq_timedreceive_time64)                  \
+    X(mq_timedsend, __mq_timedsend_time64)                        \
+    X(getrusage, __getrusage64)                                   \
     X(wait3, __wait3_time64)                                      \
     X(wait4, __wait4_time64)
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/signalfd.h>
+#include <sys/time.h>
 
 #include "local.hpp"
 
@@ -143,4 +144,18 @@ STEPSCOPE_EXPORT int sigtimedwait(const sigset_t* set, siginfo_t* info, const ti
     }
     constexpr timespec kAtOnce{};
     return real::sigtimedwait(set, info, &kAtOnce);
+}
+
+STEPSCOPE_EXPORT useconds_t ualarm(useconds_t value, useconds_t interval) {
+    if (!current()) {
+        return real::ualarm(value, interval);
+    }
+    const auto timer_value = [](useconds_t microseconds) {
+        return timeval{static_cast<time_t>(microseconds / 1'000'000),
+                       static_cast<suseconds_t>(microseconds % 1'000'000)};
+    };
+    const itimerval next{timer_value(interval), timer_value(value)};
+    itimerval old{};
+    ::setitimer(ITIMER_REAL, &next, &old);
+    return static_cast<useconds_t>(old.it_value.tv_sec * 1'000'000 + old.it_value.tv_usec);
 }

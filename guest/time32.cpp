@@ -65,6 +65,12 @@ Timeval32 narrow(const timeval& time) {
     return {static_cast<int32_t>(time.tv_sec), static_cast<int32_t>(time.tv_usec)};
 }
 
+Rusage32 narrow(const rusage& usage) {
+    Rusage32 result{narrow(usage.ru_utime), narrow(usage.ru_stime), {}};
+    ::memcpy(result.others, &usage.ru_maxrss, sizeof result.others);
+    return result;
+}
+
 int overflow() {
     errno = EOVERFLOW;
     return -1;
@@ -375,17 +381,37 @@ STEPSCOPE_EXPORT_32(int, getitimer, (__itimer_which_t which, Itimerval32* value)
     return result;
 }
 
+STEPSCOPE_EXPORT_32(ssize_t, mq_timedreceive,
+                    (mqd_t queue, char* text, size_t size, unsigned* priority,
+                     const Timespec32* deadline)) {
+    return ::mq_timedreceive(queue, text, size, priority, Widened(deadline).pointer);
+}
+
+STEPSCOPE_EXPORT_32(int, mq_timedsend,
+                    (mqd_t queue, const char* text, size_t size, unsigned priority,
+                     const Timespec32* deadline)) {
+    return ::mq_timedsend(queue, text, size, priority, Widened(deadline).pointer);
+}
+
 STEPSCOPE_EXPORT_32(int, sigtimedwait,
                     (const sigset_t* set, siginfo_t* info, const Timespec32* timeout)) {
     return ::sigtimedwait(set, info, Widened(timeout).pointer);
+}
+
+STEPSCOPE_EXPORT_32(int, getrusage, (__rusage_who_t who, Rusage32* usage)) {
+    rusage wide{};
+    const int result = ::getrusage(who, &wide);
+    if (result == 0) {
+        *usage = narrow(wide);
+    }
+    return result;
 }
 
 STEPSCOPE_EXPORT_32(pid_t, wait4, (pid_t pid, int* status, int options, Rusage32* usage)) {
     rusage wide{};
     const pid_t done = ::wait4(pid, status, options, &wide);
     if (done > 0 && usage) {
-        *usage = {narrow(wide.ru_utime), narrow(wide.ru_stime), {}};
-        ::memcpy(usage->others, &wide.ru_maxrss, sizeof usage->others);
+        *usage = narrow(wide);
     }
     return done;
 }

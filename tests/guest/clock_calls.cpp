@@ -151,6 +151,18 @@ TEST_CASE("times that functions give back") {
                       {"wait3", 6, 1}});
 }
 
+TEST_CASE("message queues have virtual timeouts and real messages") {
+    check("messages", {{"mq_timedreceive", ETIMEDOUT, 6 * kMs},
+                       {"mq_invalid", EINVAL, 0},
+                       {"mq_receive", 3, 8 * kMs},
+                       {"mq_timedsend", ETIMEDOUT, 7 * kMs},
+                       {"mq_send", 0, 9 * kMs}});
+}
+
+TEST_CASE("clocks and timers of old programs") {
+    check("old_clocks", {{"times", 3, 3}, {"getrusage", 0, 30 * kMs}, {"ualarm", -1, 12 * kMs}});
+}
+
 TEST_CASE("condition variables of old 32-bit programs", "[.i386]") {
     check("old_conditions", {{"timedwait", ETIMEDOUT, 13 * kMs},
                              {"signal", 0, 20 * kMs},

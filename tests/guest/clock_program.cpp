@@ -492,9 +492,10 @@ void random_numbers() {
 }
 
 const std::map<std::string, std::function<void()>> scenarios = {
-    {"reads", reads},           {"sleeps", sleeps},   {"locks", locks},
-    {"futexes", futexes},       {"timers", timers},   {"descriptors", descriptors},
-    {"random", random_numbers}, {"results", results}, {"old_conditions", old_conditions},
+    {"reads", reads},           {"sleeps", sleeps},         {"locks", locks},
+    {"futexes", futexes},       {"timers", timers},         {"descriptors", descriptors},
+    {"random", random_numbers}, {"results", results},       {"old_conditions", old_conditions},
+    {"messages", messages},     {"old_clocks", old_clocks},
 };
 
 }  // namespace

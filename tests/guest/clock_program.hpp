@@ -42,6 +42,12 @@ void old_conditions();
 /** What functions give back of times, other than by waiting. */
 void results();
 
+/** POSIX message queues. */
+void messages();
+
+/** Calls that are older than clock_gettime() and setitimer(). */
+void old_clocks();
+
 struct Scenario {
     const char* name;
     void (*function)();
