@@ -32,6 +32,11 @@ static int save(const char* path, const struct stepscope_agent_stream* stream,
     if (stream->modifier != 0 || channels_of(stream->fourcc, channels) < 0) {
         return -1;
     }
+    if (stride < (uint64_t)stream->width * 4) {
+        fprintf(stderr, "frame_viewer: %u pixels don't fit into rows of %u bytes\n", stream->width,
+                stride);
+        return -1;
+    }
     FILE* file = fopen(path, "wb");
     if (file == NULL) {
         perror(path);
