@@ -44,6 +44,9 @@ Server::Server(const Options& options, SessionDirectory directory, Reaper reaper
 
 Server::~Server() {
     // The game first, while it still has a display to leave in order; then from the outside in.
+    if (end_) {
+        end_->forget_game();
+    }
     game_.reset();
     xwayland_.reset();
     pipewire_.reset();

@@ -34,6 +34,8 @@ public:
 
     /** The game is about to start: before it nothing has to be ended. */
     void handle_game_starting(GameProcess& game) { game_ = &game; }
+    /** The session is taken apart: who leaves now asks nothing of the game any more. */
+    void forget_game() { game_ = nullptr; }
     /** The command has ended; `left`: processes that it started go on. */
     void handle_game_ended(const GameEnd& end, bool left);
     /** No process of the game is left. */

@@ -68,6 +68,7 @@ public:
 
     ~Window() override {
         hide();
+        window_->data = nullptr;  // its children may go later, and ask who their parent is
         server_.windows_.handle_destroyed();
     }
 

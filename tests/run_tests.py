@@ -54,7 +54,7 @@ def run_programs(results: Results) -> None:
 def run_sanitized(results: Results | FirstTry) -> list[programs.Program]:
     # The sanitized build has the same tests; it is only built when one of them is wanted.
     names = [f"asan/{test.name}" for test in programs.tests_of(BUILD, "")]
-    names.append(sessions.SANITIZED_TEST)
+    names += sessions.SANITIZED_TESTS
     if not any(results.wants(name) for name in names):
         return []
     command = [sys.executable, str(ROOT / "tools/build.py"), str(SANITIZED_BUILD), "--sanitize"]

@@ -10,8 +10,12 @@ from pathlib import Path
 
 from results import Results, end_group
 
-# Runs the sanitized build, which STEPSCOPE_SANITIZED_BUILD names.
-SANITIZED_TEST = "session/test_malformed_clients.py::test_lies_under_the_sanitizers"
+# They run the sanitized build, which STEPSCOPE_SANITIZED_BUILD names.
+SANITIZED_TESTS = (
+    "session/test_malformed_clients.py::test_lies_under_the_sanitizers",
+    "session/test_sanitized_ends.py::test_two_windows",
+    "session/test_sanitized_ends.py::test_a_stepper_that_stays",
+)
 WATCHDOG = 300  # seconds without a test starting or ending
 
 
