@@ -29,6 +29,7 @@ OBSERVATIONS = ("rgb", "gray")
 OBS_TYPES = ("numpy", "torch")
 TRANSPORTS = {"control": Session, "socket": SocketSession}
 POINTERS = ("none", "relative", "absolute")
+SIDES = (16, 16384)  # pixels that a picture may be wide and high
 MAX_START_STEPS = 1200
 
 Task = Generator[None, None, Any]
@@ -56,6 +57,15 @@ def check_whole(what: str, number: Any, lowest: int = 1) -> int:
     if not isinstance(number, numbers.Integral) or number < lowest:
         raise StepscopeError(f"{what} is {number!r}; expected a whole number, at least {lowest}")
     return int(number)
+
+
+def check_side(what: str, pixels: Any) -> int:
+    """Before an observation space of that size is made."""
+    if not isinstance(pixels, numbers.Integral) or not SIDES[0] <= pixels <= SIDES[1]:
+        raise StepscopeError(
+            f"{what} is {pixels!r}; expected a whole number, {SIDES[0]} to {SIDES[1]}"
+        )
+    return int(pixels)
 
 
 def check_macro(macro: Sequence[tuple[int, str | Sequence[str]]]) -> list[tuple[int, tuple[str, ...]]]:
@@ -143,7 +153,7 @@ class Env(gymnasium.Env):
     ):
         self._session: Session | None = None
         self._command = names_of("command", command)
-        self._size = check_whole("width", width), check_whole("height", height)
+        self._size = check_side("width", width), check_side("height", height)
         self._rate = parse_rate(fps)
         self._expect("observation", observation, OBSERVATIONS)
         self._expect("obs_type", obs_type, OBS_TYPES)

@@ -103,8 +103,11 @@ class Trace:
     def load(path: str | os.PathLike) -> Trace:
         try:
             with open(path, encoding="utf-8") as file:
-                head, *rest = (json.loads(line) for line in file)
-            if head.pop("stepscope_trace") != FORMAT:
+                lines = [json.loads(line) for line in file]
+            if not lines:
+                raise ValueError("it is empty")
+            head, *rest = lines
+            if head.pop("stepscope_trace", None) != FORMAT:
                 raise ValueError("another format")
             trace = Trace(Header(**head), [Step(**line) for line in rest])
             trace.check()
@@ -349,7 +352,13 @@ def versions() -> dict[str, str]:
 def record(
     header: Header, script: dict[int, list[dict[str, Any]]], count: int, timeout: float
 ) -> Trace:
+    """Ctrl-C ends it after the steps that were done, if there were any."""
     with Run(header, script, timeout) as run:
-        for _ in run.steps(count):
-            pass
+        done = 0
+        try:
+            for _ in run.steps(count):
+                done += 1
+        except KeyboardInterrupt:
+            if not done:
+                raise
         return run.trace()

@@ -16,6 +16,7 @@ from stepscope.trace import PLATFORMS, TIERS, Header, Trace, read_script, record
 from stepscope.verify import busy_loops, describe, replay, save_pictures, with_tier
 
 EQUAL, DIFFERENT, UNUSABLE = 0, 1, 2
+GOES_ON = ("presented", "no_commit")  # after a step of this status there may be another
 
 EPILOG = """Exit status: 0 equal, 1 different, 2 wrong usage or nothing could be run.
 
@@ -80,6 +81,9 @@ def run_record(arguments: argparse.Namespace) -> int:
         f"{arguments.output}: {describe(trace)}, last step {last.status}, "
         f"gate {trace.header.gate}, tier {trace.header.tier} ({trace.header.tier_reason})"
     )
+    if len(trace.steps) < arguments.steps and last.status in GOES_ON:
+        say(f"interrupted after {len(trace.steps)} of {arguments.steps} steps")
+        return 128 + signal.SIGINT
     return EQUAL
 
 

@@ -200,6 +200,7 @@ def test_pictures_can_be_made_smaller():
     ({"command": "doom -warp 1"}, r"command is the string.*\['doom', '-warp', '1'\]"),
     ({"command": []}, "command is empty"),
     ({"width": 0}, "width is 0"),
+    ({"height": 1_000_000}, "16 to 16384"),
     ({"height": 200.5}, "height is 200.5"),
     ({"frames_per_step": 1.5}, "frames_per_step is 1.5"),
     ({"downsample": 0}, "downsample is 0"),

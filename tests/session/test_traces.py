@@ -3,8 +3,10 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +155,29 @@ def test_usage_errors_of_traces(tmp_path):
         done = trace(*arguments)
         assert done.returncode == 2 and done.stderr, arguments
         assert "Traceback" not in done.stderr
+
+
+def test_an_interrupted_recording_keeps_its_steps(tmp_path):
+    file, seen = tmp_path / "cut.jsonl", tmp_path / "seen"
+    # Says so when it has had some steps, and goes on for ever.
+    game = f"sleep 1; echo >'{seen}'; while :; do sleep 1; done"
+    process = subprocess.Popen(
+        [sys.executable, str(TRACE), "record", "-o", str(file), "-n", "1000000000",
+         "--no-xwayland", "--", "sh", "-c", game],
+        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + WATCHDOG
+        while not seen.exists():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=WATCHDOG)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130 and "interrupted after" in said
+    trace_of_it = stepscope.trace.Trace.load(file)
+    assert trace_of_it.header.steps == len(trace_of_it.steps) > 10
 
 
 def test_a_trace_without_pictures_is_not_bit_exact(tmp_path):
