@@ -3,6 +3,7 @@
 #include <gst/allocators/gstdmabuf.h>
 
 #include <format>
+#include <initializer_list>
 
 #include "consumer_device.hpp"
 #include "gst/element_error.hpp"
@@ -20,12 +21,25 @@ using Clock = PictureSource::Clock;
 /** How long a session may take to show its game in another size. */
 constexpr std::chrono::seconds kSizeTimeout{5};
 
-bool only_rate_differs(const GstCaps* ours, const GstCaps* theirs) {
-    GstPtr<GstCaps> any_rate(gst_caps_copy(theirs));
-    for (guint i = 0; i < gst_caps_get_size(any_rate.get()); ++i) {
-        gst_structure_remove_field(gst_caps_get_structure(any_rate.get(), i), "framerate");
+bool agree_without(std::initializer_list<const char*> fields, const GstCaps* ours,
+                   const GstCaps* theirs) {
+    GstPtr<GstCaps> rest(gst_caps_copy(theirs));
+    for (guint i = 0; i < gst_caps_get_size(rest.get()); ++i) {
+        for (const char* field : fields) {
+            gst_structure_remove_field(gst_caps_get_structure(rest.get(), i), field);
+        }
     }
-    return gst_caps_can_intersect(ours, any_rate.get()) != FALSE;
+    return gst_caps_can_intersect(ours, rest.get()) != FALSE;
+}
+
+const char* what_to_do(const GstCaps* ours, const GstCaps* theirs) {
+    if (agree_without({"framerate"}, ours, theirs)) {
+        return "choose a framerate that it has, or insert videorate";
+    }
+    if (agree_without({"framerate", "width", "height"}, ours, theirs)) {
+        return "choose a width and height that a session can have, or insert videoscale";
+    }
+    return "insert videoconvert, or glupload for DMA-BUF memory";
 }
 
 /** True if pictures of the one are pictures of the other, at whatever rate. */
@@ -96,10 +110,7 @@ bool ScreencopyCapture::negotiate() {
                     "{}; {}",
                     device.empty() ? "" : " on '" + device + "'",
                     gst_caps_is_empty(offered.get()) ? "a format that can't be mapped" : ours.get(),
-                    theirs.get(),
-                    only_rate_differs(offered.get(), peer.get())
-                        ? "choose a framerate that it has, or insert videorate"
-                        : "insert videoconvert, or glupload for DMA-BUF memory"));
+                    theirs.get(), what_to_do(offered.get(), peer.get())));
     return false;
 }
 

@@ -160,7 +160,7 @@ def test_the_element_with_an_absurd_size(game):
     command, _ = game("wayland", "--rate", 30)
     with Session(*command):
         done = launch("wlscreencopysrc ! video/x-raw,width=99999,height=2 ! fakesink")
-        assert_element_error(done, "downstream", "99999")
+        assert_element_error(done, "downstream", "99999", "choose a width and height")
 
 
 def test_the_element_with_a_format_that_is_not_there(game):
