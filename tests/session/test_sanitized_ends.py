@@ -21,7 +21,7 @@ def sanitized(monkeypatch):
         pytest.skip("no build with the sanitizers; `./run test` makes one")
     for name, value in programs.SANITIZER_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("ASAN_OPTIONS", "detect_leaks=0:abort_on_error=1")
+    monkeypatch.setenv("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=1:exitcode=99")
     monkeypatch.setenv("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1:abort_on_error=1")
     # Elements and the plain game are found beside it as before.
     monkeypatch.setenv("PATH", f"{Path(build) / 'compositor'}:{os.environ['PATH']}")
