@@ -183,7 +183,9 @@ void x11_client_select() {
             fd_set one;
             FD_ZERO(&one);
             FD_SET(fd, &one);
-            timeval timeout{0, static_cast<suseconds_t>(timeout_ms) * 1000};
+            timeval timeout{};
+            timeout.tv_sec = timeout_ms / 1000;
+            timeout.tv_usec = decltype(timeout.tv_usec){timeout_ms % 1000} * 1000;
             return ::select(fd + 1, &one, nullptr, nullptr, timeout_ms < 0 ? nullptr : &timeout);
         };
     });
