@@ -21,7 +21,7 @@ from stepscope import keys as key_names
 from stepscope.control import Picture, Reason, Status, StepResult
 from stepscope.errors import SessionLost, StepscopeError
 from stepscope.observation import Observer
-from stepscope.session import Session, parse_rate
+from stepscope.session import Session, check_environment, parse_rate
 from stepscope.socket_session import SocketSession
 from stepscope.trace import Header, Recorder
 
@@ -50,7 +50,17 @@ def names_of(what: str, names: Iterable[str]) -> list[str]:
         raise StepscopeError(
             f"{what} is the string {names!r}; expected a list, such as {names.split()}"
         )
+    if not isinstance(names, Iterable):
+        raise StepscopeError(f"{what} is {names!r}; expected a list")
     return list(names)
+
+
+def check_function(what: str, function: Any) -> Any:
+    if function is not None and not callable(function):
+        raise StepscopeError(
+            f"{what} is {function!r}; expected a function of an observation and an info"
+        )
+    return function
 
 
 def check_whole(what: str, number: Any, lowest: int = 1) -> int:
@@ -165,14 +175,15 @@ class Env(gymnasium.Env):
         if keys is not None and actions is not None:
             raise StepscopeError("give keys or actions, not both")
         self._frames_per_step = check_whole("frames_per_step", frames_per_step)
-        self._reward = reward
-        self._terminated = terminated
+        self._reward = check_function("reward", reward)
+        self._terminated = check_function("terminated", terminated)
         self._reset_keys = check_macro(reset_keys)
         self._restart = restart
         self._first_seed = seed
         self._timeout = timeout
         self._session_type = TRANSPORTS[transport]
         self._session_options = session_options
+        check_environment(session_options.get("environment"))
         self._traces = None if traces is None else Path(traces)
         self._recorder: Recorder | None = None
         if self._traces is not None:
@@ -307,6 +318,10 @@ class Env(gymnasium.Env):
 
     def reset_task(self, *, seed: int | None, options: Mapping[str, Any] | None) -> Task:
         """reset() in parts; see step_task()."""
+        if options is not None and not isinstance(options, Mapping):
+            raise StepscopeError(
+                f"options is {options!r}; expected a dictionary with reset_keys or restart"
+            )
         options = dict(options or {})
         macro = options.pop("reset_keys", None)
         restart = options.pop("restart", self._restart)

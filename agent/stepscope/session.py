@@ -42,6 +42,19 @@ def parse_rate(fps: int | float | str | Fraction) -> Fraction:
     return rate
 
 
+def check_environment(environment: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Variables for the game."""
+    if environment is None:
+        return {}
+    if not isinstance(environment, Mapping) or not all(
+        isinstance(text, str) for text in (*environment, *environment.values())
+    ):
+        raise StepscopeError(
+            f"environment is {environment!r}; expected names and values that are strings"
+        )
+    return environment
+
+
 class Session:
     """A game that is run one step at a time. Ends with close() or the context, and with this
     process, however that ends.
@@ -97,9 +110,10 @@ class Session:
             arguments += ["--gamepads", str(gamepads)]
         if name:
             arguments += ["--session", name]
+        additions = check_environment(environment)
         self._scratch = Scratch()
         try:
-            self._start([*arguments, *options], environment or {}, home)
+            self._start([*arguments, *options], additions, home)
         except BaseException:
             self.close()
             raise

@@ -253,6 +253,7 @@ class Recorder:
         self._events: list[dict[str, Any]] = []
         self._steps: list[Step] = []
         self._virtual = False
+        self._window = False
 
     @property
     def seed(self) -> int | None:
@@ -267,6 +268,7 @@ class Recorder:
 
     def add_step(self, session: Session, result: StepResult) -> None:
         hashed = hash_picture(result.picture) if result.fresh and result.picture else None
+        self._window = self._window or session.control.facts.window.pid != 0
         self._virtual = self._virtual or (hashed is not None and takes_part_in_time(session))
         step = Step(
             len(self._steps) + 1, result.status.text, result.now_ns, hashed, self._events
@@ -279,7 +281,9 @@ class Recorder:
         header = dataclasses.replace(
             self._header, versions=versions(), gate=gate_text(session), steps=len(self._steps)
         )
-        if not self._virtual:
+        if not self._window:
+            header.tier, header.tier_reason = "T0", "the game showed no window"
+        elif not self._virtual:
             header.tier = "T0"
             header.tier_reason = f"the process of the game's window has not loaded {CLOCK_LIBRARY}"
         elif header.seed is None:

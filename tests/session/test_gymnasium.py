@@ -199,6 +199,11 @@ def test_pictures_can_be_made_smaller():
 @pytest.mark.parametrize("options, message", [
     ({"command": "doom -warp 1"}, r"command is the string.*\['doom', '-warp', '1'\]"),
     ({"command": []}, "command is empty"),
+    ({"command": 5}, "command is 5; expected a list"),
+    ({"environment": {"NUMBER": 1}}, "environment is .*strings"),
+    ({"environment": ["A=1"]}, "environment is .*strings"),
+    ({"reward": 5}, "reward is 5; expected a function"),
+    ({"terminated": "never"}, "terminated is 'never'; expected a function"),
     ({"width": 0}, "width is 0"),
     ({"height": 1_000_000}, "16 to 16384"),
     ({"height": 200.5}, "height is 200.5"),
@@ -215,6 +220,16 @@ def test_pictures_can_be_made_smaller():
 def test_mistakes_are_told_at_once(options, message):
     with pytest.raises(stepscope.StepscopeError, match=message):
         stepscope.Env(**({"command": COMMAND} | SIZE | options))
+
+
+def test_mistaken_options_of_a_reset_leave_the_game():
+    with closing(stepscope.Env(COMMAND, **SIZE)) as env:
+        env.reset(seed=1)
+        for options, message in ((5, "options is 5; expected a dictionary"),
+                                 ({"key": 1}, "knows no option key")):
+            with pytest.raises(stepscope.StepscopeError, match=message):
+                env.reset(options=options)
+        assert env.step(0)[4]["step"] > 0
 
 
 def test_mistyped_parameters_and_modes_are_told_at_once():

@@ -225,3 +225,9 @@ def test_gamepads_in_traces():
                   {"pad_axis": "pad_leftx"}):
         with pytest.raises(stepscope.StepscopeError):
             stepscope.trace.check_events([wrong])
+
+
+def test_a_game_without_a_window_is_told_as_that(tmp_path):
+    done = trace("record", "-o", tmp_path / "trace", "-n", 3, "--seed", 1, "--no-xwayland", "--",
+                 "sleep", 100)
+    assert done.returncode == 0 and "tier T0 (the game showed no window)" in done.stderr
