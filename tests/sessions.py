@@ -64,15 +64,14 @@ def run_all(directory: Path, build: Path, results: FirstPass, done: list[str]) -
     """A test that failed may have left threads and connections of libraries behind that others
     would share: those run in a process of their own. With many failures that takes too long."""
     attempt = 0
-    failures = 0
     while True:
         attempt += 1
         before = len(done)
-        hung, failed = run_once(directory, build, results, done, attempt, failures < MAX_RETRIES)
-        failures += 1
+        alone = attempt <= MAX_RETRIES
+        hung, failed = run_once(directory, build, results, done, attempt, stop_at_failure=alone)
         if hung is not None:
             done.append(hung)  # the others still get their turn
-        elif not failed or len(done) == before or failures > MAX_RETRIES:
+        elif not (failed and alone) or len(done) == before:
             return
 
 
