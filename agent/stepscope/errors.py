@@ -15,5 +15,5 @@ class StaleObservationWarning(UserWarning):
 
 
 class CompositorCrashWarning(RuntimeWarning):
-    """A session's compositor died of itself as the session ended: what it was to leave behind (a
-    game that ended in order, a removed folder) may be missing."""
+    """A session's compositor has crashed, which close() tells: games may have lost what they had not
+    saved."""

@@ -29,6 +29,8 @@ END_SECONDS = 15
 ANSWER_GRACE_SECONDS = 30  # for a compositor on a busy machine, beyond the step's own timeout
 MAX_SEED = 2**64 - 1
 LOG_LINES = 5
+# What a program dies of by itself, and not by somebody's wish.
+CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
 
 
 def parse_rate(fps: int | float | str | Fraction) -> Fraction:
@@ -183,12 +185,11 @@ class Session:
             self._control.close()
             self._control = None
         process, self._process = self._process, None
-        crashed = False
-        if process is not None and process.poll() is None:
+        if process is not None:
             for number in (signal.SIGTERM, signal.SIGKILL):
                 process.send_signal(number)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    crashed = process.wait(END_SECONDS) < 0 and process.returncode != -number
+                    process.wait(END_SECONDS)
                     break
         # Another session may have the same directory from here on.
         directory, self._directory = self._directory, None
@@ -199,9 +200,10 @@ class Session:
                 time.sleep(0.01)
         end_of_log = self.log_tail()
         self._scratch.remove()
-        if crashed:
-            name = signal.Signals(-process.returncode).name
-            message = f"the compositor died of {name} as the session ended; its log: {end_of_log}"
+        died_of = -(process.returncode or 0) if process is not None else 0
+        if died_of in CRASHES:
+            name = signal.Signals(died_of).name
+            message = f"the session's compositor died of {name}; its log: {end_of_log}"
             warnings.warn(message, CompositorCrashWarning, stacklevel=2)
 
     def _start(

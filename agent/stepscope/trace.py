@@ -268,7 +268,7 @@ class Recorder:
 
     def add_step(self, session: Session, result: StepResult) -> None:
         hashed = hash_picture(result.picture) if result.fresh and result.picture else None
-        self._window = self._window or session.control.facts.window.pid != 0
+        self._window = self._window or session.control.facts.window.backend != ""
         self._virtual = self._virtual or (hashed is not None and takes_part_in_time(session))
         step = Step(
             len(self._steps) + 1, result.status.text, result.now_ns, hashed, self._events

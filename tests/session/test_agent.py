@@ -163,6 +163,13 @@ def test_a_compositor_that_dies_truncates(make_env):
     assert "the session was lost" in until_truncated(env, 1)["reason"]
 
 
+def test_a_compositor_that_crashed_is_told():
+    session = stepscope.Session(game_command(), xwayland=False)
+    os.kill(session.pid, signal.SIGSEGV)
+    with pytest.warns(stepscope.CompositorCrashWarning, match="SIGSEGV"):
+        session.close()
+
+
 def test_a_session_that_was_closed_waits_for_no_other_of_its_name():
     first = stepscope.Session(game_command(), xwayland=False)
     name = first.control.facts.name
